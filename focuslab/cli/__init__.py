@@ -1,0 +1,40 @@
+"""The command line: `focuslab COMMAND`.
+
+One thin module per command. Every error of FocusLab becomes one sentence on stderr and exit code 2; a batch of which
+some inputs failed ends with exit code 1.
+"""
+
+import sys
+
+import typer
+
+from focuslab.cli import between, demo, info, models, refocus, simulate, train
+from focuslab.cli.console import fail
+from focuslab.errors import FocusLabError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="focuslab",
+    help="Deblur out-of-focus microscopy images, or synthesise defocus.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("refocus")(refocus.refocus)
+app.command("between")(between.between)
+app.command("simulate")(simulate.simulate)
+app.command("info")(info.info)
+app.command("models")(models.models)
+app.command("train")(train.train)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except FocusLabError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,73 @@
+"""`focuslab between`: the picture on the line through two focal planes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from focuslab.cli import options as opt
+from focuslab.cli.console import errors, follow, out
+
+__all__ = ["between"]
+
+
+def between(
+    stack: Annotated[Path, typer.Argument(help="TIFF file with a focus axis.")],
+    plane_a: Annotated[int, typer.Argument(help="Index of the plane at t = 0.")],
+    plane_b: Annotated[int, typer.Argument(help="Index of the plane at t = 1.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="TIFF file to write.")],
+    t: Annotated[float, typer.Option("--t", help="Position on the line; outside 0..1 is extrapolation.")],
+    level_um: Annotated[
+        tuple[float, float] | None, typer.Option(help="Distances of the two planes from focus, um.")
+    ] = None,
+    level_px: Annotated[tuple[float, float] | None, typer.Option(help="Blur radii of the two planes, px.")] = None,
+    focus_plane: Annotated[int | None, typer.Option(help="Index of the focal plane in focus.")] = None,
+    na: opt.Na = None,
+    wavelength_um: opt.Wavelength = None,
+    index: opt.Index = None,
+    pixel_size_um: opt.PixelSize = None,
+    z_step_um: opt.ZStep = None,
+    rgb: opt.Rgb = "refuse",
+    nan: opt.KeepNan = "refuse",
+    axes: opt.Axes = None,
+    focus_axis: opt.FocusAxis = None,
+    model: opt.ModelName = "default",
+    device: opt.Device = "auto",
+    overwrite: opt.Overwrite = False,
+) -> None:
+    """Interpolate or extrapolate between two focal planes: a + t * (b - a)."""
+    from focuslab.io import StackWriter
+    from focuslab.models.zoo import load_model
+    from focuslab.refocusing import Engine, between_steps
+    from focuslab.refocusing.between import without_z
+
+    image = opt.open_stack(
+        stack,
+        axes=axes,
+        focus_axis=focus_axis,
+        rgb=rgb,
+        na=na,
+        wavelength_um=wavelength_um,
+        index=index,
+        pixel_size_um=pixel_size_um,
+        z_step_um=z_step_um,
+    )
+    engine = Engine(load_model(model), device)
+    with StackWriter(output, without_z(image, plane_a), overwrite=overwrite) as writer:
+        steps = between_steps(
+            image,
+            plane_a,
+            plane_b,
+            t,
+            engine,
+            writer.array,
+            levels_px=level_px,
+            levels_um=level_um,
+            focus_plane=focus_plane,
+            keep_nan=nan == "keep",
+        )
+        writer.provenance = follow(output.name, steps)
+    for note in writer.provenance["notes"]:
+        errors.print(note, style="yellow", markup=False)
+    levels = writer.provenance["planes"][0]["levels_px"] if writer.provenance["planes"] else (0.0, 0.0)
+    out.print(f"{output}: t = {t:g} between levels {levels[0]:.1f} and {levels[1]:.1f} px", markup=False)

@@ -1,0 +1,42 @@
+"""`focuslab info`: what a file holds and what is known of its optics."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from focuslab.cli import options as opt
+from focuslab.cli.console import out
+
+__all__ = ["info"]
+
+
+def info(
+    file: Annotated[Path, typer.Argument(help="TIFF file.")],
+    axes: opt.Axes = None,
+    focus_axis: opt.FocusAxis = None,
+    rgb: opt.Rgb = "per-channel",
+) -> None:
+    """Show axes, type, calibration and optics of an image."""
+    stack = opt.open_stack(file, axes=axes, focus_axis=focus_axis, rgb=rgb)
+    known = stack.calibration
+    rows = {
+        "axes": " x ".join(f"{n} {a}" for a, n in zip(stack.axes, stack.shape, strict=True)),
+        "pixels": str(stack.dtype),
+        "format": {"ome": "OME-TIFF", "imagej": "ImageJ hyperstack", "tiff": "TIFF"}[stack.family],
+        "pixel size": f"{known.pixel_size_um:.6g} um" if known.pixel_size_um else "not calibrated",
+        "z step": f"{known.z_step_um:.6g} um" if known.z_step_um else "not known",
+        "channels": ", ".join(known.channel_names) or "not named",
+    }
+    optics = stack.optics()
+    if optics is None:
+        rows["optics"] = f"{', '.join(known.missing())} not known"
+    else:
+        rows["optics"] = f"NA {optics.na:g}, index {optics.index:g}, wavelength {optics.wavelength_um:g} um"
+        rows["one um of defocus"] = f"{optics.radius_px(1.0):.3g} px of blur radius"
+        rows["depth of focus"] = f"{optics.depth_of_focus_um:.3g} um"
+        rows["sampling"] = f"c = {optics.sampling:.3g}"
+    for name, value in rows.items():
+        out.print(f"{name + ':':20}{value}", markup=False)
+    if stack.provenance:
+        out.print_json(data=stack.provenance)

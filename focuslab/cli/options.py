@@ -1,0 +1,115 @@
+"""Options shared by the commands, and how they become optics and stacks."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from focuslab.errors import CalibrationError
+from focuslab.io import read
+from focuslab.stack import Calibration, FocalStack
+
+__all__ = [
+    "Axes",
+    "Device",
+    "FocusAxis",
+    "Index",
+    "KeepNan",
+    "ModelName",
+    "Na",
+    "Overwrite",
+    "PixelSize",
+    "Rgb",
+    "Wavelength",
+    "ZStep",
+    "calibrated",
+    "open_stack",
+]
+
+_OPTICS, _FILE, _RUN = "Optics", "Input", "Run"
+
+Na = Annotated[float | None, typer.Option("--na", help="Numerical aperture.", rich_help_panel=_OPTICS)]
+Wavelength = Annotated[
+    float | None, typer.Option("--wavelength-um", help="Emission wavelength, um.", rich_help_panel=_OPTICS)
+]
+Index = Annotated[
+    float | None, typer.Option("--index", help="Refractive index of the immersion.", rich_help_panel=_OPTICS)
+]
+PixelSize = Annotated[
+    float | None, typer.Option("--pixel-size-um", help="Camera pixel in the specimen, um.", rich_help_panel=_OPTICS)
+]
+ZStep = Annotated[
+    float | None, typer.Option("--z-step-um", help="Distance between focal planes, um.", rich_help_panel=_OPTICS)
+]
+Axes = Annotated[
+    str | None, typer.Option("--axes", help="Dimensions of the file in its order, e.g. ZCYX.", rich_help_panel=_FILE)
+]
+FocusAxis = Annotated[
+    str | None,
+    typer.Option("--focus-axis", help="Letter of the file's axis that is the focus axis (Z).", rich_help_panel=_FILE),
+]
+Rgb = Annotated[
+    Literal["refuse", "per-channel"],
+    typer.Option("--rgb", help="What to do with colour images.", rich_help_panel=_FILE),
+]
+KeepNan = Annotated[
+    Literal["refuse", "keep"],
+    typer.Option("--nan", help="What to do with pixels that are not finite.", rich_help_panel=_FILE),
+]
+ModelName = Annotated[
+    str, typer.Option("--model", help="Bundled model or path of a bundle.", rich_help_panel=_RUN)
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps.", rich_help_panel=_RUN)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.", rich_help_panel=_RUN)]
+
+
+def open_stack(
+    path: Path,
+    *,
+    axes: str | None = None,
+    focus_axis: str | None = None,
+    rgb: Literal["refuse", "per-channel"] = "refuse",
+    na: float | None = None,
+    wavelength_um: float | None = None,
+    index: float | None = None,
+    pixel_size_um: float | None = None,
+    z_step_um: float | None = None,
+) -> FocalStack:
+    """Open a file; what the user says of the optics goes before what the file says."""
+    return calibrated(
+        read(path, axes=axes, focus_axis=focus_axis, rgb=rgb),
+        na=na,
+        wavelength_um=wavelength_um,
+        index=index,
+        pixel_size_um=pixel_size_um,
+        z_step_um=z_step_um,
+    )
+
+
+def calibrated(
+    stack: FocalStack,
+    *,
+    na: float | None = None,
+    wavelength_um: float | None = None,
+    index: float | None = None,
+    pixel_size_um: float | None = None,
+    z_step_um: float | None = None,
+) -> FocalStack:
+    """Return the stack with the given numbers in its calibration, checked."""
+    from dataclasses import replace
+
+    given = {"na": na, "index": index, "pixel_size_um": pixel_size_um, "z_step_um": z_step_um}
+    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    if wavelength_um is not None:
+        changes["wavelengths_um"] = (wavelength_um,)
+    for name, value in {**given, "wavelength_um": wavelength_um}.items():
+        if value is not None and not value > 0:
+            raise CalibrationError(f"{name} must be a positive number, got {value}.")
+    if na is not None and na >= (index or stack.calibration.index or 1.0):
+        found = index or stack.calibration.index or 1.0
+        raise CalibrationError(
+            f"The numerical aperture must be below the immersion index, got NA {na} with index {found}: give --index "
+            "(1.33 water, 1.518 oil)."
+        )
+    known: Calibration = stack.calibration.replace(**changes)
+    return replace(stack, calibration=known)

@@ -1,0 +1,43 @@
+"""What can go wrong, as a small family of exceptions.
+
+Every error is a `FocusLabError` and also the builtin error it resembles, so that a caller may catch either.
+A message says what was expected, what came, and what to do next, in one sentence a biologist can act on.
+"""
+
+__all__ = [
+    "CalibrationError",
+    "DeviceError",
+    "FocusLabError",
+    "ImageError",
+    "ModelError",
+    "OutputError",
+    "RequestError",
+]
+
+
+class FocusLabError(Exception):
+    """Base of everything that FocusLab raises on purpose."""
+
+
+class ImageError(FocusLabError, ValueError):
+    """An image file or array that cannot be processed: its format, shape, axes, type or pixels."""
+
+
+class CalibrationError(FocusLabError, ValueError):
+    """Optics or pixel size that are missing, contradictory or not physical."""
+
+
+class RequestError(FocusLabError, ValueError):
+    """A request that contradicts itself or the image, for instance two kinds of shift at once."""
+
+
+class ModelError(FocusLabError, RuntimeError):
+    """A model bundle that is unknown, damaged, of a foreign kind, or incompatible."""
+
+
+class DeviceError(FocusLabError, RuntimeError):
+    """A compute device that was asked for and is not there, or has too little memory."""
+
+
+class OutputError(FocusLabError, OSError):
+    """A result that cannot be written where it was asked for."""

@@ -1,0 +1,107 @@
+"""Stacks stored as one file per plane and channel, named by a pattern such as ``{well}_z{z}_w{c}.tif``.
+
+``{z}``, ``{c}`` and ``{t}`` are whole numbers and become axes, in ascending order; any other field names the
+stack; ``{}`` matches text that is ignored.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focuslab.errors import ImageError, RequestError
+from focuslab.io.reading import read
+from focuslab.stack import Calibration, FocalStack
+
+__all__ = ["read_pattern"]
+
+
+def read_pattern(folder: str | Path, pattern: str) -> dict[str, FocalStack]:
+    """Gather the planes below a folder into stacks.
+
+    Parameters
+    ----------
+    folder
+        Where the files lie.
+    pattern
+        File name (or path below the folder) with fields in braces.
+
+    Returns
+    -------
+    dict
+        Stacks by name: the values of the naming fields joined with ``_``, sorted.
+
+    Raises
+    ------
+    RequestError
+        If the pattern has no axis field or nothing matches it.
+    ImageError
+        If a stack lacks planes, which are named, or its planes differ in size or type.
+    """
+    fields = re.findall(r"\{(\w*)\}", pattern)
+    axes = "".join(a for a in "TCZ" if a.lower() in fields)
+    if not axes:
+        raise RequestError(f"The pattern {pattern!r} needs a field {{z}}, {{c}} or {{t}}, for instance '{{well}}_z{{z}}.tif'.")
+    expression = "".join(
+        rf"(?P<{part[1:-1]}>\d+)" if part[1:-1] in ("z", "c", "t")
+        else rf"(?P<{part[1:-1]}>.+?)" if part[1:-1]
+        else ".*?" if part == "{}"
+        else re.escape(part)
+        for part in re.split(r"(\{\w*\})", pattern)
+        if part
+    )  # fmt: skip
+    groups: dict[str, dict[tuple[int, ...], Path]] = {}
+    root = Path(folder)
+    for path in sorted(root.rglob("*")):
+        match = re.fullmatch(expression, path.relative_to(root).as_posix()) if path.is_file() else None
+        if match:
+            found = match.groupdict()
+            name = "_".join(found[f] for f in fields if f not in ("z", "c", "t", "")) or root.name
+            groups.setdefault(name, {})[tuple(int(found[a.lower()]) for a in axes)] = path
+    if not groups:
+        raise RequestError(f"No file below {root} matches the pattern {pattern!r}.")
+    return {name: _stack(name, files, axes) for name, files in sorted(groups.items())}
+
+
+def _stack(name: str, files: dict[tuple[int, ...], Path], axes: str) -> FocalStack:
+    values = [sorted({key[i] for key in files}) for i in range(len(axes))]
+    shape = tuple(len(v) for v in values)
+    grid = {where: tuple(v[i] for v, i in zip(values, where, strict=True)) for where in np.ndindex(*shape)}
+    lacking = [dict(zip(axes.lower(), key, strict=True)) for key in grid.values() if key not in files]
+    if lacking:
+        raise ImageError(f"The stack {name!r} lacks {len(lacking)} of {len(grid)} planes, the first at {lacking[0]}.")
+    first = read(files[grid[(0,) * len(axes)]])
+    if first.axes != "YX":
+        raise ImageError(f"The files of {name!r} must hold one plane each, got axes {first.axes}.")
+    pixels = _Files({where: files[key] for where, key in grid.items()}, (*shape, *first.shape), first.dtype)
+    return FocalStack(pixels, axes + "YX", Calibration(pixel_size_um=first.calibration.pixel_size_um), {}, "ome")
+
+
+class _Files:
+    """Pixels of one file per plane, each opened when it is needed."""
+
+    def __init__(self, files: dict[tuple[int, ...], Path], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._files, self.shape, self.dtype = files, shape, dtype
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        array = self[()]
+        return array if dtype is None else array.astype(dtype)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        index = index if isinstance(index, tuple) else (index,)
+        index = index + (slice(None),) * (len(self.shape) - len(index))
+        lead = len(self.shape) - 2
+        picks = [range(n)[i] if isinstance(i, slice) else [range(n)[i]] for i, n in zip(index[:lead], self.shape, strict=False)]
+        planes = []
+        for where in np.ndindex(*(len(p) for p in picks)):
+            path = self._files[tuple(int(p[k]) for p, k in zip(picks, where, strict=True))]
+            stack = read(path)
+            if stack.shape != self.shape[-2:] or stack.dtype != self.dtype:
+                raise ImageError(
+                    f"{path.name} is {stack.shape} {stack.dtype}, the first plane of its stack {self.shape[-2:]} {self.dtype}."
+                )
+            planes.append(np.asarray(stack.array[index[lead:]]))
+        kept = [len(p) for p, i in zip(picks, index[:lead], strict=True) if isinstance(i, slice)]
+        return np.stack(planes).reshape(*kept, *planes[0].shape)

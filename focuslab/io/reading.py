@@ -1,0 +1,149 @@
+"""Open a TIFF file as a `FocalStack`.
+
+Plain and multi-page TIFF, ImageJ hyperstacks, OME-TIFF (also in several files) and BigTIFF, by tifffile. The pixels
+stay in the file until they are asked for.
+"""
+
+import logging
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from focuslab.errors import ImageError
+from focuslab.io.tiff_metadata import imagej_calibration, ome_calibration
+from focuslab.io.tiff_pixels import TiffPixels
+from focuslab.stack import AXES, Calibration, FocalStack, Pixels
+
+__all__ = ["read"]
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its complaints become our errors
+
+
+def read(
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    focus_axis: str | None = None,
+    rgb: Literal["refuse", "per-channel"] = "refuse",
+) -> FocalStack:
+    """Open an image file lazily.
+
+    Parameters
+    ----------
+    path
+        TIFF file of any dialect.
+    axes
+        Letters of the file's dimensions in the file's order, for instance ``ZCYX``, where the file does not name
+        them or names them wrongly.
+    focus_axis
+        Letter of the file's axis that is the focus axis, where the file calls it otherwise (``T``, ``C``, or an
+        unnamed ``I`` or ``Q``).
+    rgb
+        What to do with colour samples: refuse them, or take red, green and blue as three channels.
+
+    Returns
+    -------
+    FocalStack
+        Axes in the order TCZYX, calibration as far as the file has it.
+
+    Raises
+    ------
+    ImageError
+        If the file is not a TIFF, is damaged, or its axes are not known.
+    CalibrationError
+        If the file says a unit or pixel shape that cannot be used.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"There is no file {path}.")
+    try:
+        tiff = tifffile.TiffFile(path)
+        series = tiff.series[0]
+        ndim = len(series.shape)
+    except Exception as error:  # tifffile raises errors of many kinds on damaged files
+        raise ImageError(f"{path.name} cannot be read as a TIFF: {error}.") from error
+    names = _axes(path, series, axes, focus_axis)
+    if 0 in series.shape:
+        raise ImageError(f"{path.name} is empty: its shape is {series.shape}.")
+    if series.dtype is None or np.dtype(series.dtype).kind not in "uif":
+        raise ImageError(f"{path.name} holds {series.dtype} pixels; whole or real numbers are needed.")
+    pixels: Pixels = TiffPixels(path, tiff, series)
+    if "S" in names:
+        if rgb == "refuse":
+            raise ImageError(
+                f"{path.name} is a colour (RGB) image. Refocus each colour as a channel with --rgb per-channel, or "
+                "convert it to grey first."
+            )
+        names = names.replace("S", "C")
+    wanted = "".join(a for a in AXES if a in names)
+    if wanted != names:
+        pixels = _Reordered(pixels, [names.index(a) for a in wanted])
+    if ndim != len(wanted):
+        raise ImageError(f"{path.name} has {ndim} dimensions, its axes {names!r} name {len(names)}.")
+    calibration, family, provenance = _described(tiff)
+    return FocalStack(pixels, wanted, calibration, provenance, family)
+
+
+def _axes(path: Path, series: tifffile.TiffPageSeries, given: str | None, focus_axis: str | None) -> str:
+    found = str(series.axes)
+    names = (given or found).upper()
+    if focus_axis is not None:
+        letter = focus_axis.upper()
+        if letter not in names or letter in "YXS" or ("Z" in names and letter != "Z"):
+            raise ImageError(f"{path.name} has axes {names}: {focus_axis!r} cannot be its focus axis.")
+        names = names.replace(letter, "Z")
+    if len(names) != len(found):
+        raise ImageError(f"{path.name} has {len(found)} dimensions {series.shape}, --axes {names} names {len(names)}.")
+    if "S" in found and "S" not in names:
+        names = names.replace("C", "S") if names.endswith("C") else names
+    unknown = [a for a in names if a not in AXES + "S"]
+    if unknown or len(set(names)) != len(names) or not {"Y", "X"} <= set(names) or ("S" in names and "C" in names):
+        raise ImageError(
+            f"{path.name} has shape {series.shape} with axes {names!r}; T, C, Z, Y and X are known. Say what the "
+            f"dimensions are, for instance --axes {'ZYX' if len(found) == 3 else AXES[-len(found):]}."
+        )
+    return names
+
+
+def _described(tiff: tifffile.TiffFile) -> tuple[Calibration, str, dict[str, Any]]:
+    if tiff.is_ome and tiff.ome_metadata:
+        return ome_calibration(tiff.ome_metadata), "ome", _ome_provenance(tiff.ome_metadata)
+    if tiff.is_imagej:
+        return imagej_calibration(tiff), "imagej", {}
+    return Calibration(), "tiff", {}
+
+
+def _ome_provenance(xml: str) -> dict[str, Any]:
+    import json
+
+    for element in ET.fromstring(xml).iter():
+        if element.tag.endswith("}M") and element.get("K") == "focuslab" and element.text:
+            said = json.loads(element.text)
+            return said if isinstance(said, dict) else {}
+    return {}
+
+
+class _Reordered:
+    """View of lazy pixels with its axes in another order, Y and X last."""
+
+    def __init__(self, pixels: Pixels, order: list[int]) -> None:
+        self._pixels, self._order = pixels, order
+        self.shape = tuple(pixels.shape[i] for i in order)
+        self.dtype = pixels.dtype
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        array = self[()]
+        return array if dtype is None else array.astype(dtype)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        index = index if isinstance(index, tuple) else (index,)
+        index = index + (slice(None),) * (len(self.shape) - len(index))
+        inner: list[Any] = [slice(None)] * len(index)
+        for at, i in zip(self._order, index, strict=True):
+            inner[at] = slice(i, i + 1) if isinstance(i, int | np.integer) else i
+        array = np.asarray(self._pixels[tuple(inner)]).transpose(self._order)
+        return array[tuple(0 if isinstance(i, int | np.integer) else slice(None) for i in index)]

@@ -1,0 +1,169 @@
+"""Calibration in TIFF files: what the OME and ImageJ dialects say, and how to say it again.
+
+A resolution tag in inch or centimetre alone means nothing in microscopy (72 dpi is not 352.8 um), so a plain
+TIFF is uncalibrated.
+"""
+
+import math
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import tifffile
+
+from focuslab.errors import CalibrationError
+from focuslab.stack import Calibration
+
+__all__ = ["imagej_calibration", "micrometres", "ome_calibration", "ome_metadata"]
+
+_UNITS = {
+    "um": 1.0,
+    "µm": 1.0,
+    "μm": 1.0,
+    "\\u00b5m": 1.0,
+    "micron": 1.0,
+    "microns": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "nm": 1e-3,
+    "nanometer": 1e-3,
+    "mm": 1e3,
+    "millimeter": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    "inch": 25400.0,
+    "in": 25400.0,
+    "å": 1e-4,
+}
+_NO_UNIT = {"", "pixel", "pixels", "px", "reference frame", "null"}
+_SQUARE = 0.01  # relative difference of pixel height and width that is taken as square
+
+
+def micrometres(value: float | None, unit: str) -> float | None:
+    """Length in um; None where the unit says that nothing was measured.
+
+    Raises
+    ------
+    CalibrationError
+        If the unit is not known.
+    """
+    key = unit.strip().lower()
+    if value is None or key in _NO_UNIT:
+        return None
+    if key not in _UNITS:
+        raise CalibrationError(
+            f"The unit {unit!r} of the pixel size is not known (um, nm, mm, cm, m, inch are): "
+            "give the pixel size with --pixel-size-um."
+        )
+    length = float(value) * _UNITS[key]
+    return length if length > 0 and math.isfinite(length) else None
+
+
+def _square(x: float | None, y: float | None) -> float | None:
+    if x and y and abs(x - y) > _SQUARE * max(x, y):
+        raise CalibrationError(f"Pixels must be square, got {x:.6g} x {y:.6g} um (X x Y): resample the image first.")
+    return x or y
+
+
+def imagej_calibration(tiff: tifffile.TiffFile) -> Calibration:
+    """Calibration of an ImageJ hyperstack."""
+    said = tiff.imagej_metadata or {}
+    unit = str(said.get("unit", ""))
+    tags = tiff.pages.first.tags
+    sizes = []
+    for name in ("XResolution", "YResolution"):
+        tag = tags.get(name)
+        top, bottom = tag.value if tag is not None else (0, 1)
+        sizes.append(micrometres(bottom / top if top else None, unit))
+    labels = said.get("Labels")
+    channels = said.get("channels", 1)
+    names = tuple(str(label) for label in labels[:channels]) if labels and channels > 1 else ()
+    interval = float(said.get("finterval", 0) or 0)
+    return Calibration(
+        pixel_size_um=_square(*sizes),
+        z_step_um=micrometres(abs(float(said.get("spacing", 0) or 0)) or None, unit),
+        time_step_s=interval or None,
+        channel_names=names,
+    )
+
+
+def ome_calibration(xml: str, image: int = 0) -> Calibration:
+    """Calibration and optics of one image of an OME-XML document."""
+    try:
+        root = ET.fromstring(xml)
+    except ET.ParseError:
+        return Calibration()
+    space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
+    images = root.findall(f"{space}Image")
+    if image >= len(images):
+        return Calibration()
+    pixels = images[image].find(f"{space}Pixels")
+    if pixels is None:
+        return Calibration()
+
+    def size(axis: str) -> float | None:
+        value = pixels.get(f"PhysicalSize{axis}")
+        return micrometres(float(value) if value else None, pixels.get(f"PhysicalSize{axis}Unit", "um"))
+
+    channels = pixels.findall(f"{space}Channel")
+    waves = tuple(
+        micrometres(_number(c.get("EmissionWavelength")), c.get("EmissionWavelengthUnit", "nm")) for c in channels
+    )
+    names = tuple(c.get("Name") or f"channel {i}" for i, c in enumerate(channels))
+    settings = images[image].find(f"{space}ObjectiveSettings")
+    lenses = {lens.get("ID"): lens for lens in root.iter(f"{space}Objective")}
+    lens = lenses.get(settings.get("ID")) if settings is not None else next(iter(lenses.values()), None)
+    index = _number(settings.get("RefractiveIndex")) if settings is not None else None
+    immersion = {"Air": 1.0, "Water": 1.33, "WaterDipping": 1.33, "Oil": 1.518, "Glycerol": 1.47}
+    if index is None and lens is not None:
+        index = immersion.get(lens.get("Immersion", ""))
+    step = pixels.get("TimeIncrement")
+    return Calibration(
+        pixel_size_um=_square(size("X"), size("Y")),
+        z_step_um=size("Z"),
+        time_step_s=float(step) if step else None,
+        na=_number(lens.get("LensNA")) if lens is not None else None,
+        index=index,
+        wavelengths_um=waves if any(waves) else (),
+        channel_names=names if any(c.get("Name") for c in channels) else (),
+    )
+
+
+def ome_metadata(calibration: Calibration, axes: str, channels: int) -> dict[str, Any]:
+    """Fields that tifffile writes into OME-XML; the objective follows by `with_objective`."""
+    said: dict[str, Any] = {"axes": axes}
+    if calibration.pixel_size_um:
+        for axis in "XY":
+            said[f"PhysicalSize{axis}"] = calibration.pixel_size_um
+            said[f"PhysicalSize{axis}Unit"] = "µm"
+    if calibration.z_step_um:
+        said |= {"PhysicalSizeZ": calibration.z_step_um, "PhysicalSizeZUnit": "µm"}
+    if calibration.time_step_s:
+        said |= {"TimeIncrement": calibration.time_step_s, "TimeIncrementUnit": "s"}
+    channel: dict[str, list[Any]] = {}
+    if len(calibration.channel_names) == channels:
+        channel["Name"] = list(calibration.channel_names)
+    waves = [calibration.wavelength_um(c) for c in range(channels)]
+    if all(waves):
+        channel["EmissionWavelength"] = [1000 * w for w in waves if w]
+        channel["EmissionWavelengthUnit"] = ["nm"] * channels
+    if channel:
+        said["Channel"] = channel
+    return said
+
+
+def with_objective(xml: str, calibration: Calibration) -> str:
+    """Add the objective (NA, immersion index) to an OME-XML document that tifffile wrote."""
+    if calibration.na is None:
+        return xml
+    lens = f'<Instrument ID="Instrument:0"><Objective ID="Objective:0" LensNA="{calibration.na}"/></Instrument>'
+    index = f' RefractiveIndex="{calibration.index}"' if calibration.index else ""
+    settings = f'<InstrumentRef ID="Instrument:0"/><ObjectiveSettings ID="Objective:0"{index}/>'
+    xml = xml.replace("<Image ", lens + "<Image ", 1)
+    return xml.replace("<Pixels ", settings + "<Pixels ", 1)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None

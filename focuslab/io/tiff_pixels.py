@@ -1,0 +1,151 @@
+"""Pixels of a TIFF series, read by region.
+
+Uncompressed files are memory-mapped; of compressed ones only the strips or tiles that a region touches are
+decoded. Nothing is allocated for the whole image, so a header may claim what it likes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from focuslab.errors import ImageError
+
+__all__ = ["TiffPixels"]
+
+_LARGEST_SEGMENT = 1 << 30  # bytes decoded at once
+
+
+class TiffPixels:
+    """Lazy array over one TIFF series; leading axes by integer or slice, Y and X by slice.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    tiff
+        Opened file; it is kept open as long as this object lives.
+    series
+        Series of the file, its last axes Y and X (and S for RGB samples).
+    """
+
+    def __init__(self, path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+        self._path, self._tiff, self._series = path, tiff, series
+        self.shape: tuple[int, ...] = tuple(series.shape)
+        self.dtype: np.dtype[Any] = np.dtype(series.dtype).newbyteorder("=")
+        self._samples = series.axes.endswith("S")
+        self._page_ndim = 3 if self._samples else 2
+        self._mapped = self._map()
+        if self._mapped is None:
+            self._check_segments()
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        array = self[(slice(None),) * self.ndim]
+        return array if dtype is None else array.astype(dtype)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        index = index if isinstance(index, tuple) else (index,)
+        if Ellipsis in index:
+            at = index.index(Ellipsis)
+            index = index[:at] + (slice(None),) * (self.ndim - len(index) + 1) + index[at + 1 :]
+        index = index + (slice(None),) * (self.ndim - len(index))
+        if self._mapped is not None:
+            return np.ascontiguousarray(self._mapped[index]).astype(self.dtype, copy=False)
+        lead, inner = index[: self.ndim - self._page_ndim], index[self.ndim - self._page_ndim :]
+        picks = [range(n)[i] if isinstance(i, slice) else [range(n)[i]] for i, n in zip(lead, self.shape, strict=False)]
+        shape = self.shape[: len(lead)]
+        pages = [
+            self._page(int(np.ravel_multi_index(where, shape)) if shape else 0, inner)
+            for where in np.ndindex(*(len(p) for p in picks))
+            for where in [tuple(p[k] for p, k in zip(picks, where, strict=True))]
+        ]
+        kept = [len(p) for p, i in zip(picks, lead, strict=True) if isinstance(i, slice)]
+        return np.stack(pages).reshape(*kept, *pages[0].shape)
+
+    def _map(self) -> NDArray[Any] | None:
+        series = self._series
+        if series.dataoffset is None or series.keyframe.compression != 1:
+            return None
+        needed = series.dataoffset + int(np.prod(series.shape, dtype=object)) * np.dtype(series.dtype).itemsize
+        if needed > self._tiff.filehandle.size:
+            raise ImageError(
+                f"{self._path.name} is truncated: its header announces {needed} bytes, the file has "
+                f"{self._tiff.filehandle.size}. Copy it again from its source."
+            )
+        dtype = np.dtype(series.dtype).newbyteorder(self._tiff.byteorder)
+        return np.memmap(self._path, dtype, "r", series.dataoffset, self.shape)
+
+    def _check_segments(self) -> None:
+        frame = self._series.keyframe
+        size = self._tiff.filehandle.size
+        claimed = int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+        if claimed > (1 << 30) and claimed > 2000 * size:
+            raise ImageError(
+                f"{self._path.name} is damaged: its header announces {claimed} bytes of pixels, which the "
+                f"{size} bytes of the file cannot hold."
+            )
+        segment = int(np.prod(frame.chunks, dtype=object)) * self.dtype.itemsize
+        if segment > _LARGEST_SEGMENT:
+            raise ImageError(
+                f"{self._path.name} is compressed as one block of {segment / 2**30:.1f} GiB, which cannot be read in "
+                "parts. Save it again with tiles or strips."
+            )
+        for page in self._series.pages:
+            if page is None:
+                continue
+            if any(at + n > size for at, n in zip(page.dataoffsets, page.databytecounts, strict=True)):
+                raise ImageError(f"{self._path.name} is truncated: some pixels lie beyond the end of the file.")
+
+    def _page(self, number: int, inner: tuple[Any, ...]) -> NDArray[Any]:
+        """Decode the segments of one page that the region (Y, X[, S]) touches."""
+        page = self._series.pages[number]
+        if page is None:  # a missing file of a multi-file set
+            raise ImageError(f"{self._path.name}: plane {number} belongs to a file that is missing.")
+        frame = page.keyframe
+        height, width = frame.imagelength, frame.imagewidth
+        rows, columns = inner[0].indices(height), inner[1].indices(width)
+        y0, y1, x0, x1 = rows[0], rows[1], columns[0], columns[1]
+        tall, wide = (frame.tilelength, frame.tilewidth) if frame.is_tiled else (frame.rowsperstrip, width)
+        across = -(-width // wide)
+        out = np.zeros((y1 - y0, x1 - x0, frame.samplesperpixel), self.dtype)
+        handle = page.parent.filehandle
+        planar = frame.planarconfig == 2 and frame.samplesperpixel > 1
+        down = -(-height // tall)
+        for sample in range(frame.samplesperpixel if planar else 1):
+            for j in range(y0 // tall, -(-y1 // tall)):
+                for i in range(x0 // wide, -(-x1 // wide)):
+                    number = (sample * down + j) * across + i
+                    data = None
+                    if page.databytecounts[number]:
+                        handle.seek(page.dataoffsets[number])
+                        data = handle.read(page.databytecounts[number])
+                    block = self._decode(frame, data, number, page)
+                    if block is None:
+                        continue
+                    ya, yb = max(y0, j * tall), min(y1, j * tall + block.shape[1])
+                    xa, xb = max(x0, i * wide), min(x1, i * wide + block.shape[2])
+                    part = block[0, ya - j * tall : yb - j * tall, xa - i * wide : xb - i * wide]
+                    where = (slice(ya - y0, yb - y0), slice(xa - x0, xb - x0))
+                    if planar:
+                        out[(*where, sample)] = part[..., 0]
+                    else:
+                        out[where] = part
+        out = out[:: rows[2], :: columns[2]]
+        return out[..., inner[2]] if self._samples else out[..., 0]
+
+    def _decode(self, frame: Any, data: bytes | None, number: int, page: Any) -> NDArray[Any] | None:
+        try:
+            block = frame.decode(data, number, jpegtables=page.jpegtables, _fullsize=True)[0]
+        except Exception as error:  # codecs raise errors of many kinds
+            raise ImageError(f"{self._path.name} is damaged: block {number} cannot be decoded ({error}).") from error
+        return None if block is None else np.asarray(block)

@@ -1,0 +1,217 @@
+"""Write stacks as TIFF, region by region, in the family of their input.
+
+The file is laid out first and then filled through a memory map under a temporary name, so memory stays bounded and a
+cancelled run leaves nothing behind. Provenance goes into the image description (OME-XML map annotation, ImageJ
+`Info`, or plain JSON) and into a `<name>.focuslab.json` sidecar.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+from xml.sax.saxutils import escape
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from focuslab.errors import ImageError, OutputError
+from focuslab.io.tiff_metadata import ome_metadata, with_objective
+from focuslab.stack import Calibration, FocalStack
+
+__all__ = ["StackWriter", "sidecar_path", "write"]
+
+_IMAGEJ_ORDER = "TZCYX"
+_IMAGEJ_TYPES = ("uint8", "uint16", "float32")
+_CLASSIC_LIMIT = 2**32 - 2**25  # bytes
+
+
+def write(path: str | Path, stack: FocalStack, *, overwrite: bool = False) -> Path:
+    """Write a stack as TIFF, plane by plane.
+
+    Parameters
+    ----------
+    path
+        Destination; OME-TIFF is written for names that end in ``.ome.tif``, otherwise the stack's family.
+    stack
+        What to write.
+    overwrite
+        Replace an existing file.
+
+    Raises
+    ------
+    OutputError
+        If the file exists, or its folder cannot be written to or is full.
+    """
+    with StackWriter(path, stack, overwrite=overwrite) as writer:
+        for index in stack.planes():
+            writer.array[index] = stack.plane(index)
+        writer.provenance = stack.provenance
+    return writer.path
+
+
+class StackWriter:
+    """Context manager that lays out a TIFF like `like`, offers it as `array`, and keeps it on success only.
+
+    Attributes
+    ----------
+    array
+        Writable memory map with the axes of `like`.
+    provenance
+        Set it before the context ends.
+    """
+
+    def __init__(self, path: str | Path, like: FocalStack, *, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        self.provenance: dict[str, Any] = {}
+        self._like = like
+        self._family = _family(self.path, like)
+        check_destination(self.path, overwrite=overwrite)
+        self._draft = self.path.with_name(f".{self.path.name}.{uuid4().hex[:8]}.part")
+
+    def __enter__(self) -> Self:
+        nbytes = int(np.prod(self._like.shape, dtype=object)) * self._like.dtype.itemsize
+        try:
+            if shutil.disk_usage(self.path.parent).free < nbytes + 2**20:
+                raise OutputError(f"The disk of {self.path.parent} is full: {nbytes} bytes are needed.")
+            self.array = self._lay_out(nbytes)
+        except OutputError:
+            raise
+        except (OSError, ValueError) as error:
+            self._discard()
+            raise OutputError(f"{self.path} cannot be written: {error}.") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        array = self.array
+        del self.array
+        if kind is not None:
+            del array
+            self._discard()
+            return
+        try:
+            base = array if isinstance(array, np.memmap) else array.base
+            if isinstance(base, np.memmap):
+                base.flush()
+            del array, base
+            self._describe()
+            sidecar = sidecar_path(self.path)
+            sidecar_draft = self._draft.with_suffix(".json")
+            sidecar_draft.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n")
+            os.replace(self._draft, self.path)
+            os.replace(sidecar_draft, sidecar)
+        except OSError as failure:
+            self._discard()
+            raise OutputError(f"{self.path} cannot be written: {failure}.") from failure
+
+    def _discard(self) -> None:
+        for leftover in (self._draft, self._draft.with_suffix(".json")):
+            with contextlib.suppress(OSError):
+                leftover.unlink(missing_ok=True)
+
+    def _lay_out(self, nbytes: int) -> NDArray[Any]:
+        like, calibration = self._like, self._like.calibration
+        common: dict[str, Any] = {"dtype": like.dtype.newbyteorder("="), "photometric": "minisblack"}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tifffile about metadata of exotic shapes
+            if self._family == "imagej":
+                names = "".join(a for a in _IMAGEJ_ORDER if a in like.axes)
+                shape = tuple(like.size(a) for a in names)
+                array = tifffile.memmap(
+                    self._draft, shape=shape, imagej=True, **common, **_imagej_layout(calibration, names)
+                )
+                return np.asarray(array).reshape(shape).transpose([names.index(a) for a in like.axes])
+            if self._family == "ome":
+                said = ome_metadata(calibration, like.axes, like.size("C"))
+                array = tifffile.memmap(
+                    self._draft, shape=like.shape, ome=True, metadata=said, bigtiff=nbytes > _CLASSIC_LIMIT, **common
+                )
+            else:
+                array = tifffile.memmap(
+                    self._draft, shape=like.shape, metadata={"axes": like.axes}, bigtiff=nbytes > _CLASSIC_LIMIT, **common
+                )
+        return np.asarray(array).reshape(like.shape)
+
+    def _describe(self) -> None:
+        said = json.dumps(self.provenance, default=str)
+        with tifffile.TiffFile(self._draft) as tiff:
+            old = tiff.pages.first.description
+        if self._family == "ome":
+            xml = with_objective(old, self._like.calibration)
+            note = (
+                '<StructuredAnnotations><MapAnnotation ID="Annotation:focuslab" Namespace="focuslab"><Value>'
+                f'<M K="focuslab">{escape(said)}</M></Value></MapAnnotation></StructuredAnnotations></OME>'
+            )
+            new = xml.replace("</OME>", note).encode()
+        elif self._family == "imagej":
+            new = (old.rstrip("\n") + f"\nfocuslab={said}\n").encode("ascii", "backslashreplace")
+        else:
+            layout = json.loads(old) if old.startswith("{") else {}
+            new = json.dumps({**layout, "focuslab": self.provenance}, default=str).encode("ascii", "backslashreplace")
+        tifffile.tiffcomment(self._draft, new)
+
+
+def sidecar_path(path: Path) -> Path:
+    """`<name>.focuslab.json` beside an image."""
+    name = path.name
+    for ending in (".ome.tiff", ".ome.tif", ".tiff", ".tif"):
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+            break
+    return path.with_name(f"{name}.focuslab.json")
+
+
+def check_destination(path: Path, *, overwrite: bool) -> None:
+    """Refuse a destination before any work is done.
+
+    Raises
+    ------
+    OutputError
+        If the file exists, or its folder is missing or cannot be written to.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already: give another name, or --overwrite to replace it.")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder, a file name is needed.")
+    if not path.parent.is_dir():
+        raise OutputError(f"The folder {path.parent} does not exist.")
+    probe = path.parent / f".{uuid4().hex}.part"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"The folder {path.parent} cannot be written to: {error.strerror}.") from error
+
+
+def _family(path: Path, stack: FocalStack) -> str:
+    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return "ome"
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise ImageError(f"Images are written as TIFF: {path.name} must end in .tif, .tiff or .ome.tif.")
+    nbytes = int(np.prod(stack.shape, dtype=object)) * stack.dtype.itemsize
+    if stack.family == "imagej" and (stack.dtype.name not in _IMAGEJ_TYPES or nbytes > _CLASSIC_LIMIT):
+        return "ome"  # ImageJ's own format has neither the type nor the room
+    return stack.family
+
+
+def _imagej_layout(calibration: Calibration, axes: str) -> dict[str, Any]:
+    said: dict[str, Any] = {"axes": axes}
+    layout: dict[str, Any] = {"metadata": said}
+    if calibration.pixel_size_um:
+        said["unit"] = "um"
+        layout["resolution"] = (1 / calibration.pixel_size_um, 1 / calibration.pixel_size_um)
+    if calibration.z_step_um:
+        said["spacing"] = calibration.z_step_um
+        said["unit"] = "um"
+    if calibration.time_step_s:
+        said["finterval"] = calibration.time_step_s
+    if calibration.channel_names:
+        said["Labels"] = list(calibration.channel_names)
+    return layout

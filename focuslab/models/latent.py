@@ -1,0 +1,111 @@
+"""The code of a focal plane, and the line along which defocus is linear.
+
+A code holds what the decoder needs to draw the plane at any level of blur:
+
+- `features`  learned feature maps F, a short pyramid, the part that moves along the line;
+- `ladder`    physics copies of the plane at a few fixed blur levels (see `frontend`), fixed on the line;
+- `level`     the blur level, px, that the code stands at;
+- `remainder` R = plane - D(F): what the decoder cannot say of this plane, so that shift 0 returns the
+              plane by construction.
+
+Codes are vectors: they are added, subtracted and scaled, and the source reads like the mathematics,
+``code + shift * direction`` from one plane and ``a + t * (b - a)`` between two.
+
+The remainder belongs to the plane it was measured on and is mostly noise, so a shift may not carry it along
+unchanged: it fades as a cosine to nothing at the sharpest image (or one pixel of blur away, whichever is
+farther; further on it stays nothing).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["LatentCode", "along_line", "between_codes", "fade"]
+
+
+@dataclass(frozen=True, slots=True)
+class LatentCode:
+    """Code of a batch of planes of (Y, X) pixels.
+
+    Attributes
+    ----------
+    features
+        Feature maps (B, C_i, Y / s_i, X / s_i), fine to coarse.
+    ladder
+        (B, K, Y, X) physics copies at the blur levels `rungs`.
+    level
+        (B, 1, 1, 1) blur level in px.
+    remainder
+        (B, 1, Y, X).
+    rungs
+        Blur levels of the ladder in px, ascending: common to codes that are combined.
+    """
+
+    features: tuple[Tensor, ...]
+    ladder: Tensor
+    level: Tensor
+    remainder: Tensor
+    rungs: tuple[float, ...]
+
+    def __add__(self, other: LatentCode) -> LatentCode:
+        if self.rungs != other.rungs:
+            raise ValueError(f"Codes on different ladders cannot be combined: {self.rungs} and {other.rungs}.")
+        return LatentCode(
+            tuple(a + b for a, b in zip(self.features, other.features, strict=True)),
+            self.ladder + other.ladder,
+            self.level + other.level,
+            self.remainder + other.remainder,
+            self.rungs,
+        )
+
+    def __mul__(self, factor: float | Tensor) -> LatentCode:
+        return LatentCode(
+            tuple(a * factor for a in self.features),
+            self.ladder * factor,
+            self.level * factor,
+            self.remainder * factor,
+            self.rungs,
+        )
+
+    __rmul__ = __mul__
+
+    def __sub__(self, other: LatentCode) -> LatentCode:
+        return self + other * -1.0
+
+
+def along_line(code: LatentCode, direction: LatentCode, shift: float | Tensor) -> LatentCode:
+    """Code of the same field `shift` px of blur away: ``code + shift * direction``, the remainder fading.
+
+    Parameters
+    ----------
+    code, direction
+        Of one encoding; `direction` is the change of the code per px of blur.
+    shift
+        Change of the blur level, px, negative towards sharp; a number or (B, 1, 1, 1).
+    """
+    moved = code + shift * direction
+    return replace(moved, remainder=code.remainder * fade(shift, code.level))
+
+
+def between_codes(a: LatentCode, b: LatentCode, t: float) -> LatentCode:
+    """Code at ``a + t * (b - a)``: `a` at t = 0, `b` at t = 1, interpolation between, extrapolation outside.
+
+    Features and level follow the line for every t. The ladders of the two planes are two measurements of the
+    same images, and the remainders are mostly noise: both are interpolated but never extrapolated, and the
+    remainder fades with the distance from the nearer plane.
+    """
+    line = a + t * (b - a)
+    inside = a + min(max(t, 0.0), 1.0) * (b - a)
+    beyond = line.level - inside.level
+    return replace(
+        line, ladder=inside.ladder, remainder=inside.remainder * fade(beyond, inside.level)
+    )
+
+
+def fade(shift: float | Tensor, level: Tensor) -> Tensor:
+    """Share of the remainder left after a shift: 1 at shift 0, flat there, 0 from one `level` (>= 1 px) away on."""
+    way = (abs(shift) / level.clamp(min=1.0)).clamp(max=1.0)
+    return 0.5 * (1 + torch.cos(torch.pi * way))

@@ -1,0 +1,124 @@
+"""The numbers of a microscope that decide how defocus looks.
+
+Defocus is measured by the radius of the geometric blur disc on the camera,
+
+    r_px = |dz_um| * NA / sqrt(n^2 - NA^2) / pixel_size_um,
+
+which is a *coordinate*, not a blur model: the point spread function also depends on the sampling number
+
+    c = NA * pixel_size_um / wavelength_um        (camera pixels per diffraction length).
+
+Both are given to the front end and to the network. An image without calibration is treated in pixels of
+blur radius with the nominal sampling c = 0.6.
+"""
+
+import math
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from focuslab.errors import CalibrationError
+
+__all__ = ["NOMINAL_SAMPLING", "Optics"]
+
+NOMINAL_SAMPLING = 0.6
+
+
+class Optics(BaseModel):
+    """Objective, light and camera pixel of one channel of a widefield fluorescence microscope.
+
+    Parameters
+    ----------
+    na
+        Numerical aperture, below the immersion index.
+    wavelength_um
+        Emission wavelength in vacuum, um.
+    pixel_size_um
+        Camera pixel in the specimen, um.
+    index
+        Refractive index of the immersion medium.
+    zernike_waves
+        Aberrations: RMS amplitude in waves by Noll index, for instance ``{11: 0.05}`` for spherical.
+
+    Raises
+    ------
+    CalibrationError
+        If a number is not physical.
+
+    Examples
+    --------
+    >>> optics = Optics(na=0.5, wavelength_um=0.461, pixel_size_um=0.645)
+    >>> round(optics.radius_px(4.0), 2)
+    3.58
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    na: float = Field(description="numerical aperture")
+    wavelength_um: float = Field(description="emission wavelength in vacuum, um")
+    pixel_size_um: float = Field(description="camera pixel in the specimen, um")
+    index: float = Field(default=1.0, description="refractive index of the immersion medium")
+    zernike_waves: dict[int, float] = Field(
+        default_factory=dict, description="aberrations, waves RMS by Noll index"
+    )
+
+    def __init__(self, **data: object) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            reasons = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+                for e in error.errors()
+            )
+            raise CalibrationError(f"These optics are not physical: {reasons}.") from error
+
+    @model_validator(mode="after")
+    def _physical(self) -> Self:
+        for name in ("na", "wavelength_um", "pixel_size_um", "index"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be a positive number, got {value}")
+        if self.na >= self.index:
+            raise ValueError(
+                f"the numerical aperture must be below the immersion index, got NA {self.na} with index "
+                f"{self.index}; set the index of an immersion objective (1.33 water, 1.518 oil)"
+            )
+        if any(noll < 2 for noll in self.zernike_waves):
+            raise ValueError("Zernike terms start at Noll index 2 (tip)")
+        return self
+
+    @classmethod
+    def nominal(cls) -> Self:
+        """Stand-in optics of an uncalibrated image: one "um" is one pixel, sampling c = 0.6, NA 0.5 in air."""
+        return cls(na=0.5, wavelength_um=0.5 / NOMINAL_SAMPLING, pixel_size_um=1.0)
+
+    def replace(self, **changes: object) -> Self:
+        """Return a copy with some fields changed, validated again."""
+        return type(self)(**{**self.model_dump(), **changes})
+
+    @property
+    def sampling(self) -> float:
+        """Sampling number c = NA * pixel / wavelength; the camera undersamples intensity above 0.25."""
+        return self.na * self.pixel_size_um / self.wavelength_um
+
+    @property
+    def airy_radius_px(self) -> float:
+        """Radius of the first dark ring of the in-focus PSF, camera pixels."""
+        return 0.61 / self.sampling
+
+    @property
+    def depth_of_focus_um(self) -> float:
+        """Diffraction-limited depth of focus n * wavelength / NA^2, um."""
+        return self.index * self.wavelength_um / self.na**2
+
+    @property
+    def _px_per_um(self) -> float:
+        return self.na / math.sqrt(self.index**2 - self.na**2) / self.pixel_size_um
+
+    def radius_px(self, defocus_um: float) -> float:
+        """Blur-disc radius in camera pixels of a plane `defocus_um` away from focus (even in its sign)."""
+        return abs(defocus_um) * self._px_per_um
+
+    def defocus_um(self, radius_px: float) -> float:
+        """Distance from focus in um at which the blur disc has `radius_px` camera pixels."""
+        return radius_px / self._px_per_um

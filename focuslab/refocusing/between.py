@@ -1,0 +1,214 @@
+"""From two planes of a field: ``a + t * (b - a)``, interpolation for t in 0..1, extrapolation outside.
+
+Defocus is even: on the two sides of focus the codes lie on a V, not on a line, so the line is only taken through
+planes on the same side. Where the levels say that this may not be so, the result says so too.
+
+References
+----------
+.. [1] I. Mazilu et al., CAIP 2023, doi 10.1007/978-3-031-44240-7_20.
+"""
+
+import math
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import focuslab
+from focuslab.errors import CalibrationError, ImageError, RequestError
+from focuslab.models.frontend import bracket
+from focuslab.models.latent import between_codes
+from focuslab.optics import Optics
+from focuslab.refocusing.engine import Engine, PlaneFacts
+from focuslab.refocusing.intensity import measure_map, sample_plane
+from focuslab.refocusing.levels import estimate_level
+from focuslab.refocusing.plan import SMALLEST, StackPlan, known_optics, plane_facts
+from focuslab.refocusing.steps import DEFAULT_TILE, Progress, Tally, fill, finite
+from focuslab.refocusing.tiling import Tile, read_region
+from focuslab.stack import FocalStack
+
+__all__ = ["between_steps", "noise_gain", "without_z"]
+
+
+def noise_gain(t: float) -> float:
+    """Factor by which ``(1 - t) a + t b`` amplifies independent noise: sqrt((1 - t)^2 + t^2)."""
+    return math.hypot(1 - t, t)
+
+
+def between_steps(
+    stack: FocalStack,
+    plane_a: int,
+    plane_b: int,
+    t: float,
+    engine: Engine,
+    out: Any,
+    *,
+    levels_px: tuple[float, float] | None = None,
+    levels_um: tuple[float, float] | None = None,
+    focus_plane: int | None = None,
+    optics: Optics | None = None,
+    keep_nan: bool = False,
+    tile: int = DEFAULT_TILE,
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Draw the picture at `t` on the line through two focal planes, for all channels and time points.
+
+    Parameters
+    ----------
+    stack
+        Has a Z axis.
+    plane_a, plane_b
+        Indices along Z.
+    t
+        Position on the line.
+    engine
+        Model and device.
+    out
+        Array with the stack's axes but Z, written in place.
+    levels_px, levels_um, focus_plane
+        Levels of the two planes, or the plane in focus; estimated when nothing is given.
+    optics
+        Overrides what the stack says of its microscope.
+    keep_nan, tile
+        As in `refocus_steps`.
+
+    Returns
+    -------
+    dict
+        Provenance.
+    """
+    view = without_z(stack, plane_a)
+    _check(stack, plane_a, plane_b, t, [levels_px, levels_um, focus_plane])
+    z_axis = stack.axes.index("Z")
+    plan, tally = StackPlan(), Tally()
+    if noise_gain(t) > 3:
+        plan.note(f"Extrapolation to t = {t:g} amplifies what differs between the planes by {noise_gain(t):.1f}.")
+    every = known_optics(stack, optics)
+    total, done = int(np.prod(stack.shape)) // stack.size("Z"), 0
+    records = []
+    for index in np.ndindex(*(n for i, n in enumerate(stack.shape[:-2]) if i != z_axis)):
+        ends = tuple((*index[:z_axis], z, *index[z_axis:]) for z in (plane_a, plane_b))
+        channel = stack.position(ends[0], "C")
+        known = every[channel]
+        microscope = known or Optics.nominal()
+        if known is None and (levels_um is not None or focus_plane is not None):
+            missing = " and ".join(stack.calibration.missing(channel))
+            raise CalibrationError(f"um need calibrated optics, the {missing} is not known: give it, or use px.")
+        levels = _levels(stack, ends, microscope, engine, levels_px, levels_um, focus_plane, plan)
+        intensity = measure_map(stack, [i for i in stack.planes() if stack.position(i, "C") == channel])
+        if intensity.blank:
+            plan.note("A blank image has nothing to refocus and is copied unchanged.")
+            out[index] = stack.plane(ends[0])
+            continue
+        facts = [plane_facts(stack, e, level, microscope, intensity) for e, level in zip(ends, levels, strict=True)]
+        target = levels[0] + t * (levels[1] - levels[0])
+        if target < -1e-6:
+            plan.note(f"Extrapolated: t = {t:g} lies {-target:.1f} px beyond the sharpest image.")
+        if target > engine.model.card.levels_px[1]:
+            plan.note(f"Extrapolated: a blur of {target:.1f} px lies outside the trained range.")
+        render = _renderer(stack, ends, facts, t, target, engine, keep_nan)
+        for count in fill(out, view, index, render, tally, tile, plan):
+            done += count
+            yield Progress(done, total)
+        records.append({"index": list(index), "levels_px": [round(v, 3) for v in levels]})
+    return {
+        "focuslab": focuslab.__version__,
+        "operation": "between",
+        "request": {"plane_a": plane_a, "plane_b": plane_b, "t": t},
+        "model": engine.model.identity,
+        "device": str(engine.device),
+        "precision": str(engine.dtype).removeprefix("torch."),
+        "tile": tile,
+        "noise_gain": round(noise_gain(t), 3),
+        "notes": plan.notes,
+        "saturated_pixels": tally.saturated,
+        "planes": records,
+    }
+
+
+def _check(stack: FocalStack, a: int, b: int, t: float, levels: list[Any]) -> None:
+    planes = stack.size("Z")
+    if not (0 <= a < planes and 0 <= b < planes) or a == b:
+        raise RequestError(f"Two different planes of 0 to {planes - 1} are needed, got {a} and {b}.")
+    if not math.isfinite(t):
+        raise RequestError(f"t must be a finite number, got {t}.")
+    if sum(v is not None for v in levels) > 1:
+        raise RequestError("Give the levels once: in px, in um, or by the plane in focus.")
+    if min(stack.plane_shape) < SMALLEST:
+        raise ImageError(f"An image of {stack.plane_shape} px is too small: at least {SMALLEST} x {SMALLEST} are needed.")
+
+
+def _levels(
+    stack: FocalStack,
+    ends: tuple[tuple[int, ...], ...],
+    optics: Optics,
+    engine: Engine,
+    levels_px: tuple[float, float] | None,
+    levels_um: tuple[float, float] | None,
+    focus_plane: int | None,
+    plan: StackPlan,
+) -> tuple[float, float]:
+    if levels_px is not None:
+        return levels_px
+    if levels_um is not None:
+        return optics.radius_px(levels_um[0]), optics.radius_px(levels_um[1])
+    if focus_plane is not None:
+        step = stack.calibration.z_step_um
+        if step is None:
+            raise CalibrationError("A plane in focus needs the distance between planes: give --z-step-um.")
+        away = [stack.position(e, "Z") - focus_plane for e in ends]
+        if away[0] * away[1] < 0:
+            plan.note("The two planes lie on different sides of focus: the line between them is not defocus.")
+        return optics.radius_px(away[0] * step), optics.radius_px(away[1] * step)
+    found = [estimate_level(sample_plane(stack, e), engine.model, optics.sampling) for e in ends]
+    plan.note("Levels were estimated: that both planes lie on the same side of focus could not be checked.")
+    return found[0].level_px, found[1].level_px
+
+
+def _renderer(
+    stack: FocalStack,
+    ends: tuple[tuple[int, ...], ...],
+    facts: list[PlaneFacts],
+    t: float,
+    target: float,
+    engine: Engine,
+    keep_nan: bool,
+) -> Any:
+    rungs = bracket([0.0, facts[0].level_px, facts[1].level_px, max(target, 0.0)])
+    def render(part: Tile) -> NDArray[np.float64]:
+        codes = []
+        for end, fact in zip(ends, facts, strict=True):
+            counts = finite(read_region(stack, end, part, engine.halo(fact, rungs)), keep_nan)
+            codes.append(engine.encode(counts, fact, rungs).code)
+        picture = engine.decode(between_codes(codes[0], codes[1], t), facts[0].intensity)
+        return picture[: part.y1 - part.y0, : part.x1 - part.x0]
+
+    return render
+
+
+def without_z(stack: FocalStack, plane: int) -> FocalStack:
+    """One focal plane of a stack as a lazy stack without Z.
+
+    Raises
+    ------
+    RequestError
+        If the stack has no Z.
+    """
+    if "Z" not in stack.axes:
+        raise RequestError(f"Two focal planes need a focus axis, the image has axes {stack.axes}: name it with --axes.")
+    at = stack.axes.index("Z")
+
+    return replace(stack, array=_Plane(stack, at, plane), axes=stack.axes.replace("Z", ""))
+
+
+class _Plane:
+    """Pixels of one position along an axis."""
+
+    def __init__(self, stack: FocalStack, at: int, position: int) -> None:
+        self._array, self._at, self._position = stack.array, at, position
+        self.shape = tuple(n for i, n in enumerate(stack.shape) if i != at)
+        self.dtype = stack.dtype
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._array[(*index[: self._at], self._position, *index[self._at :])]

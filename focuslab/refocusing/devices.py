@@ -1,0 +1,48 @@
+"""Choose where and how precisely to compute."""
+
+from typing import Literal
+
+import torch
+
+from focuslab.errors import DeviceError
+
+__all__ = ["Precision", "choose_device", "choose_precision"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Device by name; ``auto`` takes cuda, then mps, then cpu.
+
+    Raises
+    ------
+    DeviceError
+        If a device is asked for by name and is not there; another one is never taken instead.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise DeviceError(
+            f"The device {name!r} is not available here: {str(error).splitlines()[0]} Use 'auto' or 'cpu'."
+        ) from error
+    if device.type == "meta":
+        raise DeviceError("The device 'meta' holds no pixels. Use 'auto' or 'cpu'.")
+    return device
+
+
+def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """Type of the network's inner arithmetic: bfloat16 by default where the hardware has it."""
+    if precision == "float32":
+        return torch.float32
+    if precision == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        fast = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32

@@ -1,0 +1,130 @@
+"""The engine: encode a region once, decode it at any shift.
+
+    region of counts -> normalise -> front end -> code, direction            (`Engine.encode`, once per region)
+    code + shift * direction -> decode -> undo the normalisation             (`CodedRegion.at`, per shift)
+
+Everything that refocuses (command line, plugin, augmentation, evaluation) goes through here.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from focuslab.models.bundle import Model
+from focuslab.models.frontend import LADDER, PhysicsFrontEnd, bracket
+from focuslab.models.latent import LatentCode, along_line
+from focuslab.optics import Optics
+from focuslab.refocusing.devices import Precision, choose_device, choose_precision
+from focuslab.refocusing.intensity import IntensityMap
+
+__all__ = ["CodedRegion", "Engine", "PlaneFacts"]
+
+_WIDE = ("i4", "u4", "i8", "u8", "f8")  # types whose pixels do not fit a float32
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneFacts:
+    """What is known of a plane before it is encoded.
+
+    Attributes
+    ----------
+    level_px
+        Blur level, px.
+    noise
+        Standard deviation of the noise, normalised intensity.
+    optics
+        The microscope, nominal if unknown.
+    intensity
+        Map between counts and normalised intensity.
+    """
+
+    level_px: float
+    noise: float
+    optics: Optics
+    intensity: IntensityMap
+
+
+class Engine:
+    """A model on a device.
+
+    Parameters
+    ----------
+    model
+        Loaded bundle.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    precision
+        Arithmetic inside the network; the physics and the picture itself are always float32 or better.
+    """
+
+    def __init__(self, model: Model, device: str = "auto", precision: Precision = "auto") -> None:
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device)
+        self.model = model.to(self.device)
+
+    def halo(self, facts: PlaneFacts, rungs: tuple[float, ...] = LADDER) -> int:
+        """Pixels that a region needs around what is wanted of it."""
+        front_end = PhysicsFrontEnd(facts.optics)
+        return front_end.radius(facts.level_px, rungs) + self.model.autoencoder.halo
+
+    @staticmethod
+    def rungs(facts: PlaneFacts, *shifts: float) -> tuple[float, ...]:
+        """Part of the ladder that is needed to decode at the given shifts, px."""
+        return bracket([0.0, facts.level_px, *(facts.level_px + s for s in shifts)])
+
+    def encode(
+        self, counts: NDArray[Any], facts: PlaneFacts, rungs: tuple[float, ...] = LADDER
+    ) -> "CodedRegion":
+        """Encode a region with its halo.
+
+        Parameters
+        ----------
+        counts
+            (Y, X) pixels, multiples of 8, including `halo` pixels on every side.
+        facts
+            Of the plane that the region belongs to.
+        rungs
+            Blur levels of the ladder: all of them for a slider, `Engine.rungs` for known shifts.
+        """
+        wide = counts.dtype.str[1:] in _WIDE and self.device.type != "mps"
+        normal = facts.intensity.normalise(counts, np.float64 if wide else np.float32)
+        plane = torch.from_numpy(normal)[None, None].to(self.device)
+        front_end = PhysicsFrontEnd(facts.optics)
+        margin = front_end.radius(facts.level_px, rungs)
+        condition = torch.tensor(
+            [[facts.level_px, facts.optics.sampling, facts.noise]], dtype=torch.float32, device=self.device
+        )
+        inner = plane[..., margin:-margin, margin:-margin]
+        with torch.inference_mode():
+            copies = front_end.copies(plane.float(), facts.level_px, facts.noise, rungs).cropped(margin)
+            with torch.autocast(self.device.type, self.dtype, enabled=self._fast):
+                code, direction = self.model.autoencoder.encode(inner, copies, condition)
+        return CodedRegion(self, facts, code, direction)
+
+    def decode(self, code: LatentCode, intensity: IntensityMap) -> NDArray[np.float64]:
+        """Counts of a code, without the network's halo."""
+        halo = self.model.autoencoder.halo
+        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self._fast):
+            picture = self.model.autoencoder.decode(code)[0, 0, halo:-halo, halo:-halo]
+        return intensity.counts(picture.cpu().numpy())
+
+    @property
+    def _fast(self) -> bool:
+        return self.dtype != torch.float32
+
+
+@dataclass(frozen=True, slots=True)
+class CodedRegion:
+    """Code of a region, ready to be drawn at any shift."""
+
+    engine: Engine
+    facts: PlaneFacts
+    code: LatentCode
+    direction: LatentCode
+
+    def at(self, shift_px: float) -> NDArray[np.float64]:
+        """Counts of the region, without its halo, `shift_px` of blur away: negative is sharper."""
+        return self.engine.decode(along_line(self.code, self.direction, shift_px), self.facts.intensity)

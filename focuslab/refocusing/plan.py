@@ -1,0 +1,159 @@
+"""From a request to what is done to every plane: its level, its shift, and what to tell the user about it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from focuslab.errors import ImageError, RequestError
+from focuslab.models.bundle import Model
+from focuslab.optics import Optics
+from focuslab.refocusing.engine import PlaneFacts
+from focuslab.refocusing.intensity import IntensityMap, measure_map, sample_plane
+from focuslab.refocusing.levels import LevelEstimate, estimate_level, measure_noise
+from focuslab.refocusing.request import RefocusRequest
+from focuslab.stack import FocalStack
+
+__all__ = ["PlanePlan", "StackPlan", "known_optics", "plan_refocus", "plane_facts"]
+
+SMALLEST = 16  # px
+_FRAMES = 4  # time points that vote on the level of a plane
+_ESTIMATE_BUDGET = 1 << 20  # pixels
+
+
+@dataclass(frozen=True, slots=True)
+class PlanePlan:
+    """One plane: None as `facts` means that it is copied unchanged."""
+
+    index: tuple[int, ...]
+    facts: PlaneFacts | None
+    shift_px: float = 0.0
+    estimate: LevelEstimate | None = None
+
+
+@dataclass(slots=True)
+class StackPlan:
+    """All planes, and sentences for the user."""
+
+    planes: list[PlanePlan] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        """Add a sentence once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+
+def known_optics(stack: FocalStack, optics: Optics | None = None) -> dict[int, Optics | None]:
+    """Optics of every channel: those given, else those of the stack, None where unknown."""
+    return {c: optics or stack.optics(c) for c in range(stack.size("C"))}
+
+
+def plan_refocus(
+    stack: FocalStack, request: RefocusRequest, model: Model, optics: Optics | None = None
+) -> StackPlan:
+    """Decide level and shift of every plane.
+
+    Raises
+    ------
+    ImageError, CalibrationError, RequestError
+        If the stack or the request cannot be served; nothing has been computed then.
+    """
+    if min(stack.plane_shape) < SMALLEST:
+        raise ImageError(f"An image of {stack.plane_shape} px is too small: at least {SMALLEST} x {SMALLEST} are needed.")
+    every = known_optics(stack, optics)
+    request.check(stack, every)
+    plan = StackPlan()
+    if any(o is None for o in every.values()):
+        plan.note("Not calibrated: levels and shifts are in px of blur radius, for a nominal sampling of c = 0.6.")
+    estimates = _Estimates(stack, model)
+    for channel, known in every.items():
+        microscope = known or Optics.nominal()
+        planes = [i for i in stack.planes() if stack.position(i, "C") == channel]
+        intensity = measure_map(stack, planes)
+        if intensity.blank:
+            plan.note("A blank image has nothing to refocus and is copied unchanged.")
+            plan.planes += [PlanePlan(i, None) for i in planes]
+            continue
+        for index in planes:
+            plan.planes.append(_plan_plane(stack, index, request, microscope, intensity, estimates, plan))
+    _check_range(plan, stack, model)
+    plan.planes.sort(key=lambda p: p.index)
+    return plan
+
+
+def plane_facts(
+    stack: FocalStack, index: tuple[int, ...], level_px: float, optics: Optics, intensity: IntensityMap
+) -> PlaneFacts:
+    """Facts of one plane at a known level; its noise is measured."""
+    noise = measure_noise(sample_plane(stack, index, _ESTIMATE_BUDGET), intensity.scale)
+    return PlaneFacts(level_px, noise, optics, intensity)
+
+
+def _plan_plane(
+    stack: FocalStack,
+    index: tuple[int, ...],
+    request: RefocusRequest,
+    optics: Optics,
+    intensity: IntensityMap,
+    estimates: "_Estimates",
+    plan: StackPlan,
+) -> PlanePlan:
+    level, estimate = request.given_level(stack, index, optics), None
+    if level is None:
+        estimate = estimates.of(index, optics)
+        level = estimate.level_px
+        if not estimate.found:
+            plan.note("No structure: a plane without structure has no blur level and is copied unchanged.")
+            return PlanePlan(index, None, 0.0, estimate)
+    shift = request.shift(level, optics)
+    if max(level, level + shift) > min(stack.plane_shape) / 2:
+        raise RequestError(
+            f"A blur radius of {max(level, level + shift):.1f} px is more than half of the image {stack.plane_shape}: "
+            "check the optics, the pixel size and the level."
+        )
+    return PlanePlan(index, plane_facts(stack, index, level, optics, intensity), shift, estimate)
+
+
+def _check_range(plan: StackPlan, stack: FocalStack, model: Model) -> None:
+    low, high = model.card.levels_px
+    sampled = model.card.sampling
+    for plane in plan.planes:
+        if plane.facts is None:
+            continue
+        ends = (plane.facts.level_px, plane.facts.level_px + plane.shift_px)
+        if min(ends) < low - 1e-6:
+            plan.note(f"Extrapolated: the shift goes {low - min(ends):.1f} px beyond the sharpest image.")
+        if max(ends) > high:
+            plan.note(f"Extrapolated: a blur of {max(ends):.1f} px lies outside the trained range of {low:g} to {high:g} px.")
+        c = plane.facts.optics.sampling
+        if not 0.95 * sampled[0] <= c <= 1.05 * sampled[1]:
+            plan.note(f"Extrapolated: a sampling of c = {c:.2f} lies outside the trained {sampled[0]:g} to {sampled[1]:g}.")
+
+
+class _Estimates:
+    """Estimated levels: one for each channel and focal plane, shared by all time points."""
+
+    def __init__(self, stack: FocalStack, model: Model) -> None:
+        self._stack, self._model = stack, model
+        self._known: dict[tuple[int, int], LevelEstimate] = {}
+
+    def of(self, index: tuple[int, ...], optics: Optics) -> LevelEstimate:
+        stack = self._stack
+        key = (stack.position(index, "C"), stack.position(index, "Z"))
+        if key not in self._known:
+            frames = sorted({int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)})
+            votes = [
+                estimate_level(
+                    sample_plane(stack, self._at(index, t), _ESTIMATE_BUDGET), self._model, optics.sampling
+                )
+                for t in frames
+            ]
+            found = [v for v in votes if v.found] or votes
+            self._known[key] = LevelEstimate(
+                float(np.median([v.level_px for v in found])), float(np.median([v.structure for v in votes]))
+            )
+        return self._known[key]
+
+    def _at(self, index: tuple[int, ...], frame: int) -> tuple[int, ...]:
+        axes = self._stack.axes
+        return (frame, *index[1:]) if axes.startswith("T") else index

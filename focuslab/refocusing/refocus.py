@@ -1,0 +1,146 @@
+"""`focuslab.refocus` and `focuslab.between`: whole images in memory, in one call."""
+
+from collections.abc import Generator
+from typing import Any, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focuslab.errors import ImageError
+from focuslab.models.bundle import Model
+from focuslab.models.zoo import load_model
+from focuslab.optics import Optics
+from focuslab.refocusing.between import between_steps
+from focuslab.refocusing.engine import Engine
+from focuslab.refocusing.request import RefocusRequest
+from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
+from focuslab.stack import FocalStack
+
+__all__ = ["between", "finish", "refocus"]
+
+Result = TypeVar("Result")
+
+
+@overload
+def refocus(image: FocalStack, **options: Any) -> FocalStack: ...
+@overload
+def refocus(image: NDArray[Any], **options: Any) -> NDArray[Any]: ...
+def refocus(
+    image: FocalStack | NDArray[Any],
+    *,
+    shift_um: float | None = None,
+    shift_px: float | None = None,
+    sharpest: bool = False,
+    level_um: float | None = None,
+    level_px: float | None = None,
+    focus_plane: int | None = None,
+    optics: Optics | None = None,
+    model: str | Model = "default",
+    device: str = "auto",
+    tile: int = DEFAULT_TILE,
+) -> FocalStack | NDArray[Any]:
+    """Deblur or blur the planes of an image.
+
+    Parameters
+    ----------
+    image
+        Stack, or array whose last two axes are Y and X (up to three more, taken as T, C, Z from the right).
+    shift_um, shift_px
+        Move by a distance from focus (um) or a change of blur radius (px), negative towards sharp.
+    sharpest
+        Undo each plane's own blur.
+    level_um, level_px, focus_plane
+        What is known of the planes' own blur; estimated when nothing is given.
+    optics
+        The microscope, needed for um unless the stack knows it.
+    model
+        Name of a bundled model, path of a bundle, or a loaded model.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``mps``.
+    tile
+        Side of a tile, px.
+
+    Returns
+    -------
+    FocalStack or ndarray
+        Of the same kind, shape and dtype; a stack carries its provenance.
+
+    Raises
+    ------
+    FocusLabError
+        If the image or the request cannot be served; see `focuslab.errors`.
+
+    Examples
+    --------
+    >>> sharp = focuslab.refocus(image, sharpest=True)                                  # doctest: +SKIP
+    """
+    request = RefocusRequest(
+        shift_um=shift_um,
+        shift_px=shift_px,
+        sharpest=sharpest,
+        level_um=level_um,
+        level_px=level_px,
+        focus_plane=focus_plane,
+    )
+    stack = image if isinstance(image, FocalStack) else _as_stack(image)
+    engine = Engine(model if isinstance(model, Model) else load_model(model), device)
+    out = np.empty(stack.shape, stack.dtype)
+    provenance = finish(refocus_steps(stack, request, engine, out, optics=optics, tile=tile))
+    return stack.with_array(out, **provenance) if isinstance(image, FocalStack) else out
+
+
+def between(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    t: float,
+    *,
+    levels_px: tuple[float, float] | None = None,
+    levels_um: tuple[float, float] | None = None,
+    optics: Optics | None = None,
+    model: str | Model = "default",
+    device: str = "auto",
+) -> NDArray[Any]:
+    """Picture on the latent line through two planes of one field.
+
+    Parameters
+    ----------
+    a, b
+        Planes (Y, X) of one dtype, on the same side of focus.
+    t
+        0 gives `a`, 1 gives `b`; between is interpolation, outside extrapolation.
+    levels_px, levels_um
+        Blur levels of the two planes, estimated when not given.
+    optics
+        The microscope, needed for um.
+    model, device
+        As in `refocus`.
+
+    Returns
+    -------
+    ndarray (Y, X)
+        Same dtype.
+    """
+    if a.shape != b.shape or a.dtype != b.dtype:
+        raise ImageError(f"Two planes of one field are needed, got {a.shape} {a.dtype} and {b.shape} {b.dtype}.")
+    stack = FocalStack(np.stack([a, b]), "ZYX")
+    engine = Engine(model if isinstance(model, Model) else load_model(model), device)
+    out = np.empty(a.shape, a.dtype)
+    finish(between_steps(stack, 0, 1, t, engine, out, levels_px=levels_px, levels_um=levels_um, optics=optics))
+    return out
+
+
+def finish(steps: Generator[Any, None, Result]) -> Result:
+    """Run a generator of progress to its end and return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def _as_stack(image: NDArray[Any]) -> FocalStack:
+    image = np.asarray(image)
+    if not 2 <= image.ndim <= 5:
+        raise ImageError(f"An image has 2 to 5 axes, the last two Y and X; got shape {image.shape}.")
+    return FocalStack(image, "TCZYX"[5 - image.ndim :])

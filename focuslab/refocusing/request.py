@@ -1,0 +1,111 @@
+"""What a user asks for, checked as a whole before any work is done.
+
+Shifts and levels are in um where the image is calibrated and the optics are known, in px of blur radius otherwise.
+A negative shift is sharper, a positive one blurrier.
+"""
+
+import math
+from dataclasses import dataclass
+
+from focuslab.errors import CalibrationError, RequestError
+from focuslab.optics import Optics
+from focuslab.stack import FocalStack
+
+__all__ = ["RefocusRequest"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefocusRequest:
+    """Where to move the planes of a stack, and what is known of where they are.
+
+    Parameters
+    ----------
+    shift_um, shift_px
+        Change of the distance from focus (um) or of the blur radius (px).
+    sharpest
+        Undo each plane's own blur. Exactly one of the three is given.
+    level_um, level_px
+        Distance from focus, or blur radius, of every plane.
+    focus_plane
+        Index along Z of the plane in focus: the levels follow from the z step. At most one of the three is given;
+        without any, the levels are estimated.
+
+    Raises
+    ------
+    RequestError
+        If the request contradicts itself.
+    """
+
+    shift_um: float | None = None
+    shift_px: float | None = None
+    sharpest: bool = False
+    level_um: float | None = None
+    level_px: float | None = None
+    focus_plane: int | None = None
+
+    def __post_init__(self) -> None:
+        wanted = (self.shift_um is not None) + (self.shift_px is not None) + self.sharpest
+        if wanted != 1:
+            raise RequestError(
+                "Say what to do by exactly one of a shift in um, a shift in px, or sharpest; "
+                f"got {'none' if wanted == 0 else wanted} of them."
+            )
+        if sum(v is not None for v in (self.level_um, self.level_px, self.focus_plane)) > 1:
+            raise RequestError("Give the blur level once: in um, in px, or by the plane in focus.")
+        for name in ("shift_um", "shift_px", "level_um", "level_px"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise RequestError(f"{name} must be a finite number, got {value}.")
+        for name in ("level_um", "level_px"):
+            if (getattr(self, name) or 0.0) < 0:
+                raise RequestError(
+                    f"{name} is a distance from focus and cannot be negative, got {getattr(self, name)}. "
+                    "The sign of defocus cannot be known from one plane and is not needed."
+                )
+
+    def check(self, stack: FocalStack, optics: dict[int, Optics | None]) -> None:
+        """Check the request against a stack before any work.
+
+        Raises
+        ------
+        CalibrationError
+            If um are asked for and the calibration is incomplete.
+        RequestError
+            If the plane in focus does not exist.
+        """
+        if self.shift_um is not None or self.level_um is not None or self.focus_plane is not None:
+            for channel, known in optics.items():
+                if known is None:
+                    raise CalibrationError(
+                        f"um need a calibrated image, and the {' and '.join(stack.calibration.missing(channel))} "
+                        "of this one is not known: give it (--na, --wavelength-um, --index, --pixel-size-um), or ask "
+                        "in pixels (--shift-px, --level-px)."
+                    )
+        if self.focus_plane is not None:
+            planes = stack.size("Z")
+            if "Z" not in stack.axes:
+                raise RequestError("A plane in focus needs a focus axis: this image has no Z.")
+            if not -planes <= self.focus_plane < planes:
+                raise RequestError(f"There are {planes} focal planes (0 to {planes - 1}), got {self.focus_plane}.")
+            if stack.calibration.z_step_um is None:
+                raise CalibrationError("A plane in focus needs the distance between planes: give --z-step-um.")
+
+    def given_level(self, stack: FocalStack, index: tuple[int, ...], optics: Optics) -> float | None:
+        """Blur level of a plane, px, where the request says it."""
+        if self.level_px is not None:
+            return self.level_px
+        if self.level_um is not None:
+            return optics.radius_px(self.level_um)
+        if self.focus_plane is not None:
+            focus = self.focus_plane % stack.size("Z")
+            step = stack.calibration.z_step_um or 0.0
+            return optics.radius_px((stack.position(index, "Z") - focus) * step)
+        return None
+
+    def shift(self, level_px: float, optics: Optics) -> float:
+        """Shift of a plane, px of blur radius."""
+        if self.sharpest:
+            return -level_px
+        if self.shift_um is not None:
+            return math.copysign(optics.radius_px(self.shift_um), self.shift_um)
+        return self.shift_px or 0.0

@@ -1,0 +1,72 @@
+"""Tiles with halos that make the whole.
+
+A tile is computed from a region that is larger by the halo: as many pixels as the front end's kernels and the
+network's receptive field reach. Outside the image the region is mirrored. Tiles start at multiples of eight, the
+stride of the network, so that a tile sees the same grid as the whole image; results are cut to the tile and laid
+side by side, without blending.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focuslab.stack import FocalStack
+
+__all__ = ["GRID", "Tile", "read_region", "tiles"]
+
+GRID = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Rows y0..y1 and columns x0..x1 of an image."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the tile in its image."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return (self.y1 - self.y0) * (self.x1 - self.x0)
+
+
+def tiles(shape: tuple[int, int], size: int) -> Iterator[Tile]:
+    """Cut an image of (Y, X) pixels into tiles of `size`, a multiple of `GRID`; the last ones are smaller."""
+    for y in range(0, shape[0], size):
+        for x in range(0, shape[1], size):
+            yield Tile(y, min(y + size, shape[0]), x, min(x + size, shape[1]))
+
+
+def read_region(stack: FocalStack, index: tuple[int, ...], tile: Tile, halo: int) -> NDArray[Any]:
+    """Read a tile with its halo.
+
+    Returns
+    -------
+    ndarray (Y + 2 halo, X + 2 halo)
+        Sides rounded up to multiples of `GRID`; what lies outside the image is mirrored.
+    """
+    rows = _mirrored(tile.y0 - halo, tile.y1 + halo, stack.shape[-2])
+    columns = _mirrored(tile.x0 - halo, tile.x1 + halo, stack.shape[-1])
+    y0, x0 = int(rows.min()), int(columns.min())
+    inside = (slice(y0, int(rows.max()) + 1), slice(x0, int(columns.max()) + 1))
+    block = np.asarray(stack.array[(*index, *inside)])
+    return block[np.ix_(rows - y0, columns - x0)]
+
+
+def _mirrored(start: int, stop: int, n: int) -> NDArray[np.int64]:
+    stop = start + -(-(stop - start) // GRID) * GRID
+    index = np.arange(start, stop)
+    if n == 1:
+        return np.zeros_like(index)
+    index = np.abs(index) % (2 * (n - 1))
+    return np.asarray(np.minimum(index, 2 * (n - 1) - index))

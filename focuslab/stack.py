@@ -1,0 +1,186 @@
+"""The thing that flows through FocusLab: pixels with the names of their axes and their calibration.
+
+Axes are letters in the order T C Z Y X (time, channel, focal plane, row, column), any but Y and X may be
+missing. The pixels are a numpy array or anything that is sliced like one; a stack from a file is read plane by
+plane or region by region, when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from focuslab.errors import CalibrationError, ImageError
+from focuslab.optics.optics import Optics
+
+__all__ = ["AXES", "Calibration", "FocalStack", "Pixels"]
+
+AXES = "TCZYX"
+
+
+class Pixels(Protocol):
+    """What FocusLab needs of an array: shape, dtype, and slicing to numpy."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size along each axis."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        ...
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a part as a numpy array."""
+        ...
+
+
+class Calibration(BaseModel):
+    """What a file or a user says of the microscope; anything may be unknown (None)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pixel_size_um: float | None = Field(default=None, description="camera pixel in the specimen, um")
+    z_step_um: float | None = Field(default=None, description="distance between focal planes, um")
+    time_step_s: float | None = Field(default=None, description="time between frames, s")
+    na: float | None = Field(default=None, description="numerical aperture")
+    index: float | None = Field(default=None, description="refractive index of the immersion medium")
+    wavelengths_um: tuple[float | None, ...] = Field(default=(), description="emission, um, per channel")
+    channel_names: tuple[str, ...] = Field(default=())
+
+    @model_validator(mode="after")
+    def _physical(self) -> Self:
+        for name in ("pixel_size_um", "z_step_um"):
+            value = getattr(self, name)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise CalibrationError(f"{name} must be a positive number of um, got {value}.")
+        return self
+
+    def replace(self, **changes: object) -> Self:
+        """Return a copy with some fields changed, validated again."""
+        return type(self)(**{**self.model_dump(), **changes})
+
+    def wavelength_um(self, channel: int = 0) -> float | None:
+        """Emission wavelength of a channel; a single one holds for all channels."""
+        if len(self.wavelengths_um) == 1:
+            return self.wavelengths_um[0]
+        return self.wavelengths_um[channel] if channel < len(self.wavelengths_um) else None
+
+    def missing(self, channel: int = 0) -> list[str]:
+        """Names of what is unknown but needed to convert um to px of blur."""
+        known = {
+            "numerical aperture": self.na,
+            "wavelength": self.wavelength_um(channel),
+            "pixel size": self.pixel_size_um,
+        }
+        return [name for name, value in known.items() if value is None]
+
+    def optics(self, channel: int = 0) -> Optics | None:
+        """Optics of a channel, or None while anything needed is unknown (index 1 is assumed below NA 1)."""
+        if self.missing(channel):
+            return None
+        index = self.index
+        if index is None:
+            if self.na is not None and self.na >= 1:
+                raise CalibrationError(
+                    f"NA {self.na} needs an immersion medium: give its refractive index (1.33 water, 1.518 oil)."
+                )
+            index = 1.0
+        return Optics(
+            na=self.na,
+            wavelength_um=self.wavelength_um(channel),
+            pixel_size_um=self.pixel_size_um,
+            index=index,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FocalStack:
+    """Images of one field with their axes and calibration.
+
+    Attributes
+    ----------
+    array
+        Pixels, one axis per letter of `axes`.
+    axes
+        Letters from ``TCZYX`` in that order, ending in ``YX``.
+    calibration
+        What is known of the microscope.
+    provenance
+        How the pixels came to be: written into the file by `focuslab.write`.
+    family
+        File format to write: ``tiff``, ``imagej`` or ``ome``.
+
+    Raises
+    ------
+    ImageError
+        If axes and shape disagree, or the pixels are not real numbers.
+    """
+
+    array: Pixels
+    axes: str = "YX"
+    calibration: Calibration = field(default_factory=Calibration)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    family: str = "ome"
+
+    def __post_init__(self) -> None:
+        ordered = "".join(a for a in AXES if a in self.axes)
+        if ordered != self.axes or not self.axes.endswith("YX"):
+            raise ImageError(
+                f"Axes must be letters of {AXES} in that order, ending in YX; got {self.axes!r}. "
+                "Name them with --axes (command line) or `axes` (Python)."
+            )
+        if len(self.axes) != len(self.array.shape):
+            raise ImageError(
+                f"Axes {self.axes!r} name {len(self.axes)} dimensions, but the image has shape {self.array.shape}."
+            )
+        if self.array.dtype.kind not in "uif":
+            raise ImageError(f"Pixels must be whole or real numbers, got {self.array.dtype}.")
+        if 0 in self.array.shape:
+            raise ImageError(f"The image is empty: its shape is {self.array.shape}.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size along each of `axes`."""
+        return tuple(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        return self.array.dtype
+
+    @property
+    def plane_shape(self) -> tuple[int, int]:
+        """(Y, X)."""
+        return self.shape[-2], self.shape[-1]
+
+    def size(self, axis: str) -> int:
+        """Length of an axis, 1 when it is missing."""
+        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
+
+    def planes(self) -> Iterator[tuple[int, ...]]:
+        """Indices of all planes over the leading axes, in order."""
+        return product(*(range(n) for n in self.shape[:-2]))
+
+    def position(self, index: tuple[int, ...], axis: str) -> int:
+        """Coordinate along `axis` of a plane index, 0 when the axis is missing."""
+        return index[self.axes.index(axis)] if axis in self.axes else 0
+
+    def plane(self, index: tuple[int, ...] = ()) -> NDArray[Any]:
+        """Read one plane (Y, X)."""
+        return np.asarray(self.array[(*index, slice(None), slice(None))])
+
+    def optics(self, channel: int = 0) -> Optics | None:
+        """Optics of a channel, None when the stack is not calibrated."""
+        return self.calibration.optics(channel)
+
+    def with_array(self, array: Pixels, **provenance: Any) -> FocalStack:
+        """Same axes and calibration, other pixels, provenance added."""
+        return replace(self, array=array, provenance={**self.provenance, **provenance})

@@ -1,0 +1,1 @@
+"""Training of focal-stack models: recipes, simulated data, losses and the training loop."""

@@ -1,0 +1,91 @@
+"""Specimens: what a simulated microscope looks at.
+
+Sharp fluorescence images and phantoms, all as linear light with 0 in the dark and 1 at the brightest
+structures, cut to square windows with their true surroundings where there are any and mirrored where not.
+"""
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from focuslab.errors import RequestError
+from focuslab.io import read
+from focuslab.optics import PHANTOMS, mirror_pad, phantom
+from focuslab_training.recipe import ImageSource, PhantomSource, Recipe
+
+__all__ = ["SpecimenPool"]
+
+Image = NDArray[np.float32]
+
+
+class SpecimenPool:
+    """All specimens of a recipe, held in memory.
+
+    Parameters
+    ----------
+    recipe
+        Names the sources.
+    data
+        Folder below which the image sources lie; needed only if the recipe has any.
+    """
+
+    def __init__(self, recipe: Recipe, data: Path | None) -> None:
+        self.groups: list[tuple[float, list[Image]]] = []
+        self.used: list[str] = []
+        for source in recipe.images:
+            if data is None:
+                raise RequestError(f"The recipe {recipe.name!r} needs images: name their folder with --data.")
+            self.groups.append((source.weight, self._load(source, data)))
+        if recipe.phantoms.count:
+            self.groups.append((recipe.phantoms.weight, _draw(recipe.phantoms)))
+
+    def _load(self, source: ImageSource, data: Path) -> list[Image]:
+        images: list[Image] = []
+        for path in sorted(data.glob(source.files)):
+            if any(fnmatch(path.name, pattern) for pattern in source.leave_out):
+                continue
+            planes = np.asarray(read(path, rgb="per-channel").array, np.float32)
+            planes = planes.reshape(-1, *planes.shape[-2:])
+            for plane in planes[np.linspace(0, len(planes) - 1, min(len(planes), 8)).astype(int)]:
+                part = plane[:, : int(source.left_part * plane.shape[1])]
+                images += [light(_bin(part, bins)) for bins in source.bins if min(part.shape) >= 64 * bins]
+            self.used.append(f"{source.name}/{path.name}")
+        if not images:
+            raise RequestError(f"No image for {source.name!r}: nothing matches {source.files} in {data.name}.")
+        return images
+
+    def draw(self, size: int, rng: np.random.Generator) -> Tensor:
+        """One random window (size, size) of a random specimen, turned and flipped."""
+        weights = np.array([weight for weight, _ in self.groups])
+        images = self.groups[rng.choice(len(self.groups), p=weights / weights.sum())][1]
+        image = images[rng.integers(len(images))]
+        y, x = (int(rng.integers(max(n - size, 0) + 1)) for n in image.shape)
+        window = torch.from_numpy(image[y : y + size, x : x + size])
+        window = torch.rot90(window, int(rng.integers(4)))
+        window = window.flip(0) if rng.random() < 0.5 else window
+        short = size - min(window.shape)
+        if short > 0:
+            window = mirror_pad(window, short)
+            y, x = (int(rng.integers(n - size + 1)) for n in window.shape)
+            window = window[y : y + size, x : x + size]
+        return window
+
+
+def light(image: Image) -> Image:
+    """Linear light from counts: the 1st percentile dark, the 99.9th bright."""
+    low, high = np.percentile(image, (1, 99.9))
+    return np.clip((image - low) / max(high - low, 1e-6), 0, 2.5).astype(np.float32)
+
+
+def _bin(image: Image, bins: int) -> Image:
+    y, x = (n // bins * bins for n in image.shape)
+    return image[:y, :x].reshape(y // bins, bins, x // bins, bins).mean((1, 3))
+
+
+def _draw(source: PhantomSource) -> list[Image]:
+    shape = (source.size_px, source.size_px)
+    return [phantom(PHANTOMS[i % len(PHANTOMS)], shape, seed=source.first_seed + i) for i in range(source.count)]
