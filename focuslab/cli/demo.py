@@ -44,7 +44,14 @@ def demo(
     seconds = time.monotonic() - began
     result, sharp = read(target), truth.plane().astype(float)
     low, high = np.percentile(sharp, (0.5, 99.9))
-    table = Table("plane", "defocus", "blur radius", "PSNR before", "PSNR after", title=f"{sample}, sharpest, level from z")
+    table = Table(
+        "plane",
+        "defocus",
+        "blur radius",
+        "PSNR before",
+        "PSNR after",
+        title=f"{sample}, sharpest, level from z",
+    )
     for record in writer.provenance["planes"]:
         index = tuple(record["index"])
         before, after = (psnr(s.plane(index), sharp, data_range=high - low) for s in (stack, result))

@@ -36,13 +36,16 @@ Index = Annotated[
     float | None, typer.Option("--index", help="Refractive index of the immersion.", rich_help_panel=_OPTICS)
 ]
 PixelSize = Annotated[
-    float | None, typer.Option("--pixel-size-um", help="Camera pixel in the specimen, um.", rich_help_panel=_OPTICS)
+    float | None,
+    typer.Option("--pixel-size-um", help="Camera pixel in the specimen, um.", rich_help_panel=_OPTICS),
 ]
 ZStep = Annotated[
-    float | None, typer.Option("--z-step-um", help="Distance between focal planes, um.", rich_help_panel=_OPTICS)
+    float | None,
+    typer.Option("--z-step-um", help="Distance between focal planes, um.", rich_help_panel=_OPTICS),
 ]
 Axes = Annotated[
-    str | None, typer.Option("--axes", help="Dimensions of the file in its order, e.g. ZCYX.", rich_help_panel=_FILE)
+    str | None,
+    typer.Option("--axes", help="Dimensions of the file in its order, e.g. ZCYX.", rich_help_panel=_FILE),
 ]
 FocusAxis = Annotated[
     str | None,
@@ -56,9 +59,7 @@ KeepNan = Annotated[
     Literal["refuse", "keep"],
     typer.Option("--nan", help="What to do with pixels that are not finite.", rich_help_panel=_FILE),
 ]
-ModelName = Annotated[
-    str, typer.Option("--model", help="Bundled model or path of a bundle.", rich_help_panel=_RUN)
-]
+ModelName = Annotated[str, typer.Option("--model", help="Bundled model or path of a bundle.", rich_help_panel=_RUN)]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps.", rich_help_panel=_RUN)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.", rich_help_panel=_RUN)]
 

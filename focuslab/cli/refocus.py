@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from focuslab.cli.console import errors, fail, follow, out
 from focuslab.errors import FocusLabError, OutputError, RequestError
 from focuslab.io import read_pattern
 from focuslab.stack import FocalStack
+
+if TYPE_CHECKING:
+    from focuslab.refocusing import Engine, RefocusRequest
 
 __all__ = ["refocus"]
 
@@ -25,7 +28,8 @@ def refocus(
     level_px: Annotated[float | None, typer.Option(help="Blur radius of the planes, px.")] = None,
     focus_plane: Annotated[int | None, typer.Option(help="Index of the focal plane in focus.")] = None,
     pattern: Annotated[
-        str | None, typer.Option(help="Inputs are folders of one file per plane, e.g. '{well}_z{z}_w{c}.tif'.")
+        str | None,
+        typer.Option(help="Inputs are folders of one file per plane, e.g. '{well}_z{z}_w{c}.tif'."),
     ] = None,
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,
@@ -87,12 +91,17 @@ def refocus(
 
 
 def _one(
-    stack: FocalStack, request: object, engine: object, target: Path, overwrite: bool, keep_nan: bool, tile: int
-) -> dict[str, object]:
+    stack: FocalStack,
+    request: "RefocusRequest",
+    engine: "Engine",
+    target: Path,
+    overwrite: bool,
+    keep_nan: bool,
+    tile: int,
+) -> dict[str, Any]:
     from focuslab.io import StackWriter
-    from focuslab.refocusing import Engine, RefocusRequest, refocus_steps
+    from focuslab.refocusing import refocus_steps
 
-    assert isinstance(request, RefocusRequest) and isinstance(engine, Engine)
     with StackWriter(target, stack, overwrite=overwrite) as writer:
         steps = refocus_steps(stack, request, engine, writer.array, keep_nan=keep_nan, tile=tile // 8 * 8)
         writer.provenance = follow(target.name, steps)
@@ -125,9 +134,8 @@ def _jobs(inputs: list[Path], output: Path, pattern: str | None) -> list[tuple[s
     return [(name, source, output / target) for name, target, source in sources]
 
 
-def _summary(provenance: dict[str, object]) -> str:
+def _summary(provenance: dict[str, Any]) -> str:
     planes = provenance["planes"]
-    assert isinstance(planes, list)
     done = [p for p in planes if "level_px" in p]
     if not done:
         return f"{len(planes)} planes copied"

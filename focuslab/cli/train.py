@@ -1,7 +1,8 @@
 """`focuslab train`: make a model by a recipe."""
 
+from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -30,7 +31,7 @@ def train(
     chosen = load_recipe(recipe, changes=dict(_pair(text) for text in change or []))
     steps = run(chosen, output, data=data, resume=resume, device=device)
 
-    def report():  # type: ignore[no-untyped-def]
+    def report() -> Generator[Any, None, None]:
         for progress in steps:
             figures = "  ".join(f"{name} {value:.2f}" for name, value in progress.figures.items())
             errors.print(f"{progress.part} {progress.step}: {figures}", markup=False)

@@ -43,15 +43,10 @@ def read_pattern(folder: str | Path, pattern: str) -> dict[str, FocalStack]:
     fields = re.findall(r"\{(\w*)\}", pattern)
     axes = "".join(a for a in "TCZ" if a.lower() in fields)
     if not axes:
-        raise RequestError(f"The pattern {pattern!r} needs a field {{z}}, {{c}} or {{t}}, for instance '{{well}}_z{{z}}.tif'.")
-    expression = "".join(
-        rf"(?P<{part[1:-1]}>\d+)" if part[1:-1] in ("z", "c", "t")
-        else rf"(?P<{part[1:-1]}>.+?)" if part[1:-1]
-        else ".*?" if part == "{}"
-        else re.escape(part)
-        for part in re.split(r"(\{\w*\})", pattern)
-        if part
-    )  # fmt: skip
+        raise RequestError(
+            f"The pattern {pattern!r} needs a field {{z}}, {{c}} or {{t}}, for instance '{{well}}_z{{z}}.tif'."
+        )
+    expression = "".join(_regex(part) for part in re.split(r"(\{\w*\})", pattern))
     groups: dict[str, dict[tuple[int, ...], Path]] = {}
     root = Path(folder)
     for path in sorted(root.rglob("*")):
@@ -63,6 +58,15 @@ def read_pattern(folder: str | Path, pattern: str) -> dict[str, FocalStack]:
     if not groups:
         raise RequestError(f"No file below {root} matches the pattern {pattern!r}.")
     return {name: _stack(name, files, axes) for name, files in sorted(groups.items())}
+
+
+def _regex(part: str) -> str:
+    if not re.fullmatch(r"\{\w*\}", part):
+        return re.escape(part)
+    field = part[1:-1]
+    if not field:
+        return ".*?"
+    return rf"(?P<{field}>\d+)" if field in ("z", "c", "t") else rf"(?P<{field}>.+?)"
 
 
 def _stack(name: str, files: dict[tuple[int, ...], Path], axes: str) -> FocalStack:
@@ -93,14 +97,18 @@ class _Files:
         index = index if isinstance(index, tuple) else (index,)
         index = index + (slice(None),) * (len(self.shape) - len(index))
         lead = len(self.shape) - 2
-        picks = [range(n)[i] if isinstance(i, slice) else [range(n)[i]] for i, n in zip(index[:lead], self.shape, strict=False)]
+        picks = [
+            range(n)[i] if isinstance(i, slice) else [range(n)[i]]
+            for i, n in zip(index[:lead], self.shape, strict=False)
+        ]
         planes = []
         for where in np.ndindex(*(len(p) for p in picks)):
             path = self._files[tuple(int(p[k]) for p, k in zip(picks, where, strict=True))]
             stack = read(path)
             if stack.shape != self.shape[-2:] or stack.dtype != self.dtype:
                 raise ImageError(
-                    f"{path.name} is {stack.shape} {stack.dtype}, the first plane of its stack {self.shape[-2:]} {self.dtype}."
+                    f"{path.name} is {stack.shape} {stack.dtype}, the first plane of its stack "
+                    f"{self.shape[-2:]} {self.dtype}."
                 )
             planes.append(np.asarray(stack.array[index[lead:]]))
         kept = [len(p) for p, i in zip(picks, index[:lead], strict=True) if isinstance(i, slice)]

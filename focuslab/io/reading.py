@@ -4,8 +4,10 @@ Plain and multi-page TIFF, ImageJ hyperstacks, OME-TIFF (also in several files) 
 stay in the file until they are asked for.
 """
 
+import contextlib
 import logging
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +21,6 @@ from focuslab.io.tiff_pixels import TiffPixels
 from focuslab.stack import AXES, Calibration, FocalStack, Pixels
 
 __all__ = ["read"]
-
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its complaints become our errors
 
 
 def read(
@@ -60,12 +60,44 @@ def read(
     path = Path(path)
     if not path.is_file():
         raise ImageError(f"There is no file {path}.")
+    with _complaints() as complaints:
+        try:
+            tiff = tifffile.TiffFile(path)
+            if not tiff.series:
+                raise ValueError("it holds no image")
+        except Exception as error:  # tifffile raises errors of many kinds on damaged files
+            raise ImageError(f"{path.name} cannot be read as a TIFF: {error}.") from error
     try:
-        tiff = tifffile.TiffFile(path)
-        series = tiff.series[0]
-        ndim = len(series.shape)
-    except Exception as error:  # tifffile raises errors of many kinds on damaged files
-        raise ImageError(f"{path.name} cannot be read as a TIFF: {error}.") from error
+        if any("offset" in said for said in complaints):
+            raise ImageError(f"{path.name} is truncated: it points beyond its own end. Copy it again from its source.")
+        return _open(path, tiff, axes, focus_axis, rgb)
+    except Exception:
+        tiff.close()
+        raise
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collect what tifffile logs, which is how it speaks of damage that it reads around."""
+    said: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    logger, handler = logging.getLogger("tifffile"), Collector()
+    propagated = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagated
+
+
+def _open(path: Path, tiff: tifffile.TiffFile, axes: str | None, focus_axis: str | None, rgb: str) -> FocalStack:
+    series = tiff.series[0]
     names = _axes(path, series, axes, focus_axis)
     if 0 in series.shape:
         raise ImageError(f"{path.name} is empty: its shape is {series.shape}.")
@@ -82,8 +114,8 @@ def read(
     wanted = "".join(a for a in AXES if a in names)
     if wanted != names:
         pixels = _Reordered(pixels, [names.index(a) for a in wanted])
-    if ndim != len(wanted):
-        raise ImageError(f"{path.name} has {ndim} dimensions, its axes {names!r} name {len(names)}.")
+    if len(series.shape) != len(wanted):
+        raise ImageError(f"{path.name} has {len(series.shape)} dimensions, its axes {names!r} name {len(names)}.")
     calibration, family, provenance = _described(tiff)
     return FocalStack(pixels, wanted, calibration, provenance, family)
 
@@ -104,7 +136,7 @@ def _axes(path: Path, series: tifffile.TiffPageSeries, given: str | None, focus_
     if unknown or len(set(names)) != len(names) or not {"Y", "X"} <= set(names) or ("S" in names and "C" in names):
         raise ImageError(
             f"{path.name} has shape {series.shape} with axes {names!r}; T, C, Z, Y and X are known. Say what the "
-            f"dimensions are, for instance --axes {'ZYX' if len(found) == 3 else AXES[-len(found):]}."
+            f"dimensions are, for instance --axes {'ZYX' if len(found) == 3 else AXES[-len(found) :]}."
         )
     return names
 

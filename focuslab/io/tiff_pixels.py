@@ -4,6 +4,8 @@ Uncompressed files are memory-mapped; of compressed ones only the strips or tile
 decoded. Nothing is allocated for the whole image, so a header may claim what it likes.
 """
 
+import weakref
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,10 @@ class TiffPixels:
         self._path, self._tiff, self._series = path, tiff, series
         self.shape: tuple[int, ...] = tuple(series.shape)
         self.dtype: np.dtype[Any] = np.dtype(series.dtype).newbyteorder("=")
-        self._samples = series.axes.endswith("S")
+        self._samples = "S" in series.axes
+        self._samples_first = self._samples and not series.axes.endswith("S")
         self._page_ndim = 3 if self._samples else 2
+        weakref.finalize(self, tiff.close)
         self._mapped = self._map()
         if self._mapped is None:
             self._check_segments()
@@ -61,16 +65,19 @@ class TiffPixels:
         index = index + (slice(None),) * (self.ndim - len(index))
         if self._mapped is not None:
             return np.ascontiguousarray(self._mapped[index]).astype(self.dtype, copy=False)
+        single = tuple(0 if isinstance(i, int | np.integer) else slice(None) for i in index)
+        index = tuple(slice(range(n)[i], range(n)[i] + 1) if isinstance(i, int | np.integer) else i
+                      for i, n in zip(index, self.shape, strict=True))  # fmt: skip
+        return self._decoded(index)[single]
+
+    def _decoded(self, index: tuple[slice, ...]) -> NDArray[Any]:
         lead, inner = index[: self.ndim - self._page_ndim], index[self.ndim - self._page_ndim :]
-        picks = [range(n)[i] if isinstance(i, slice) else [range(n)[i]] for i, n in zip(lead, self.shape, strict=False)]
+        picks = [range(n)[i] for i, n in zip(lead, self.shape, strict=False)]
         shape = self.shape[: len(lead)]
         pages = [
-            self._page(int(np.ravel_multi_index(where, shape)) if shape else 0, inner)
-            for where in np.ndindex(*(len(p) for p in picks))
-            for where in [tuple(p[k] for p, k in zip(picks, where, strict=True))]
+            self._page(int(np.ravel_multi_index(where, shape)) if shape else 0, inner) for where in product(*picks)
         ]
-        kept = [len(p) for p, i in zip(picks, lead, strict=True) if isinstance(i, slice)]
-        return np.stack(pages).reshape(*kept, *pages[0].shape)
+        return np.stack(pages).reshape(*(len(p) for p in picks), *pages[0].shape)
 
     def _map(self) -> NDArray[Any] | None:
         series = self._series
@@ -101,7 +108,7 @@ class TiffPixels:
                 "parts. Save it again with tiles or strips."
             )
         for page in self._series.pages:
-            if page is None:
+            if page is None or page.parent is not self._tiff:
                 continue
             if any(at + n > size for at, n in zip(page.dataoffsets, page.databytecounts, strict=True)):
                 raise ImageError(f"{self._path.name} is truncated: some pixels lie beyond the end of the file.")
@@ -111,24 +118,22 @@ class TiffPixels:
         page = self._series.pages[number]
         if page is None:  # a missing file of a multi-file set
             raise ImageError(f"{self._path.name}: plane {number} belongs to a file that is missing.")
-        frame = page.keyframe
+        frame: Any = page.keyframe
         height, width = frame.imagelength, frame.imagewidth
-        rows, columns = inner[0].indices(height), inner[1].indices(width)
+        samples = inner[0] if self._samples_first else inner[-1]
+        rows, columns = (part.indices(n) for part, n in zip(
+            inner[1:] if self._samples_first else inner[:2], (height, width), strict=True))  # fmt: skip
         y0, y1, x0, x1 = rows[0], rows[1], columns[0], columns[1]
         tall, wide = (frame.tilelength, frame.tilewidth) if frame.is_tiled else (frame.rowsperstrip, width)
         across = -(-width // wide)
         out = np.zeros((y1 - y0, x1 - x0, frame.samplesperpixel), self.dtype)
-        handle = page.parent.filehandle
         planar = frame.planarconfig == 2 and frame.samplesperpixel > 1
         down = -(-height // tall)
         for sample in range(frame.samplesperpixel if planar else 1):
             for j in range(y0 // tall, -(-y1 // tall)):
                 for i in range(x0 // wide, -(-x1 // wide)):
                     number = (sample * down + j) * across + i
-                    data = None
-                    if page.databytecounts[number]:
-                        handle.seek(page.dataoffsets[number])
-                        data = handle.read(page.databytecounts[number])
+                    data = self._segment(page, number)
                     block = self._decode(frame, data, number, page)
                     if block is None:
                         continue
@@ -141,7 +146,23 @@ class TiffPixels:
                     else:
                         out[where] = part
         out = out[:: rows[2], :: columns[2]]
-        return out[..., inner[2]] if self._samples else out[..., 0]
+        if not self._samples:
+            return out[..., 0]
+        return np.moveaxis(out[..., samples], -1, 0) if self._samples_first else out[..., samples]
+
+    @staticmethod
+    def _segment(page: Any, number: int) -> bytes | None:
+        """Read one strip or tile; the other files of a set are open only for that moment."""
+        handle, size = page.parent.filehandle, page.databytecounts[number]
+        closed = handle.closed
+        if closed:
+            handle.open()
+        try:
+            handle.seek(page.dataoffsets[number])
+            return bytes(handle.read(size)) if size else None
+        finally:
+            if closed:
+                handle.close()
 
     def _decode(self, frame: Any, data: bytes | None, number: int, page: Any) -> NDArray[Any] | None:
         try:

@@ -7,7 +7,6 @@ cancelled run leaves nothing behind. Provenance goes into the image description 
 
 import contextlib
 import json
-import os
 import shutil
 import warnings
 from pathlib import Path
@@ -105,8 +104,8 @@ class StackWriter:
             sidecar = sidecar_path(self.path)
             sidecar_draft = self._draft.with_suffix(".json")
             sidecar_draft.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n")
-            os.replace(self._draft, self.path)
-            os.replace(sidecar_draft, sidecar)
+            self._draft.replace(self.path)
+            sidecar_draft.replace(sidecar)
         except OSError as failure:
             self._discard()
             raise OutputError(f"{self.path} cannot be written: {failure}.") from failure
@@ -131,11 +130,20 @@ class StackWriter:
             if self._family == "ome":
                 said = ome_metadata(calibration, like.axes, like.size("C"))
                 array = tifffile.memmap(
-                    self._draft, shape=like.shape, ome=True, metadata=said, bigtiff=nbytes > _CLASSIC_LIMIT, **common
+                    self._draft,
+                    shape=like.shape,
+                    ome=True,
+                    metadata=said,
+                    bigtiff=nbytes > _CLASSIC_LIMIT,
+                    **common,
                 )
             else:
                 array = tifffile.memmap(
-                    self._draft, shape=like.shape, metadata={"axes": like.axes}, bigtiff=nbytes > _CLASSIC_LIMIT, **common
+                    self._draft,
+                    shape=like.shape,
+                    metadata={"axes": like.axes},
+                    bigtiff=nbytes > _CLASSIC_LIMIT,
+                    **common,
                 )
         return np.asarray(array).reshape(like.shape)
 

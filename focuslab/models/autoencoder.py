@@ -5,12 +5,11 @@
     R        = plane - D(code)              the remainder, float32
     decode   = D(code + shift * v) + R'     R' is R, faded (see `latent`)
 
-`ladder(level)` interpolates the physics copies of the plane at the level asked for, so that the network G
-only adds what the physics cannot know. All planes are in linear, normalised intensity; a signed square root
-before the first convolution makes photon noise even. The encoder is a small U-Net that starts at a
-quarter of the resolution (space to depth) and is told the blur level, the optical sampling and the noise by
-feature-wise modulation; the decoder is light, because it runs at every move of a slider. There is no normalisation over space: a tile
-gives what the whole image gives.
+`ladder(level)` interpolates the physics copies of the plane at the level asked for, so that the network G only adds
+what the physics cannot know. All planes are in linear, normalised intensity; a signed square root before the first
+convolution makes photon noise even. The encoder is a small U-Net that starts at a quarter of the resolution (space to
+depth) and is told the blur level, the optical sampling and the noise by feature-wise modulation; the decoder is light,
+because it runs at every move of a slider. There is no normalisation over space: a tile gives what the whole gives.
 
 References
 ----------
@@ -69,9 +68,7 @@ class LinearLatentAutoencoder(nn.Module):
         radius = self.encoder.radius + self.decoder.radius
         return -(-radius // self.stride) * self.stride
 
-    def encode(
-        self, plane: Tensor, copies: PhysicsCopies, condition: Tensor
-    ) -> tuple[LatentCode, LatentCode]:
+    def encode(self, plane: Tensor, copies: PhysicsCopies, condition: Tensor) -> tuple[LatentCode, LatentCode]:
         """Code of a plane and its direction.
 
         Parameters
@@ -186,8 +183,8 @@ class Decoder(nn.Module):
         self.enter = nn.Conv2d(c1 + 16, w1, 3, padding=1)
         self.fine = Block(w1)
         self.leave = nn.Conv2d(w1, 16, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
         self.radius = 4 * (1 + 2 + 1) + 8
 
     def forward(self, features: tuple[Tensor, ...], base: Tensor) -> Tensor:
@@ -206,7 +203,7 @@ def _to_blocks(planes: Tensor) -> Tensor:
 
 def signed_sqrt(x: Tensor) -> Tensor:
     """Variance-stabilising x / sqrt(|x| + 0.05): like a square root for bright pixels, odd, smooth at 0."""
-    return x.abs().add_(0.05).rsqrt_().mul_(x)
+    return x * x.abs().add_(0.05).rsqrt_()
 
 
 def _expand(condition: Tensor) -> Tensor:

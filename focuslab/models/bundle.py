@@ -57,9 +57,7 @@ class Model:
         Networks in evaluation mode, float32, on the CPU until moved.
     """
 
-    def __init__(
-        self, card: ModelCard, autoencoder: "LinearLatentAutoencoder", estimator: "LevelEstimator"
-    ) -> None:
+    def __init__(self, card: ModelCard, autoencoder: "LinearLatentAutoencoder", estimator: "LevelEstimator") -> None:
         self.card = card
         self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.estimator = estimator.eval().requires_grad_(False)
@@ -68,7 +66,7 @@ class Model:
         """Move both networks to a torch device."""
         import torch
 
-        self.autoencoder.to(device, memory_format=torch.channels_last)
+        self.autoencoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.estimator.to(device)
         return self
 

@@ -12,9 +12,9 @@ From a plane y at blur level b, by the pupil PSF of the microscope (never a Gaus
 
 which is the Wiener filter for white noise of standard deviation sigma (one number per plane) and a specimen whose
 power falls like 1/f^2: on nuclei, filaments and puncta of all noise levels the best kappa is near 7000 in units
-of normalised intensity, and a constant instead of f^2 loses 1 to 3 dB. M_t = OTF_t; for t > b the filter is the relative blur, for t < b the relative
-deblur. The sharpest image, t = 0, is the in-focus image where the camera resolves diffraction, and the specimen
-on the camera's grid (M_0 = 1) where it does not (c >= 0.5, Airy radius below 1.2 px).
+of normalised intensity, and a constant instead of f^2 loses 1 to 3 dB. M_t = OTF_t; for t > b the filter is the
+relative blur, for t < b the relative deblur. The sharpest image, t = 0, is the in-focus image where the camera
+resolves diffraction, and the specimen on the camera's grid (M_0 = 1) where it does not (c >= 0.5, Airy radius below 1.2 px).
 
 Kernels are cut to min(8 r_px, 96) px, so that a tile with that halo agrees with the whole image. The momentum of
 the Richardson-Lucy iteration follows a fixed schedule rather than the data, for the same reason; its memory of
@@ -49,6 +49,7 @@ __all__ = [
     "PhysicsCopies",
     "PhysicsFrontEnd",
     "bracket",
+    "exact_rungs",
     "noise_sigma",
 ]
 
@@ -60,7 +61,7 @@ _LEAST_NOISE = 4e-4  # standard deviation below which a plane is taken as this n
 _KNEE = 0.04  # cycles/px: below it the power of a specimen is taken as flat
 _LARGEST_RADIUS = 96
 _LUCY_FROM = 5.0  # blur level, px, from which Richardson-Lucy is the better sharp copy
-_LUCY_REACH = 6.0  # blur radii after which a pixel no longer matters
+_LUCY_REACH = 10.0  # blur radii after which a pixel no longer matters
 _KEPT = 512  # filters in the cache
 _DARK = 1e-3  # least light per pixel, in normalised intensity
 _CAMERA_LIMITED = 0.5  # sampling number from which the camera, not diffraction, limits the sharp image
@@ -116,6 +117,16 @@ def bracket(levels: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted(needed))
 
 
+def exact_rungs(levels: Sequence[float]) -> tuple[float, ...]:
+    """Ladder made for `levels`, px: its rungs are these levels and the sharpest.
+
+    Below 1 px, where the sharp end of the ladder may be sharper than the in-focus image, pictures are always
+    interpolated between the sharpest and the rung at 1 px.
+    """
+    inside = {min(round(level, 3), LADDER[-1]) for level in levels}
+    return tuple(sorted({0.0, *(max(level, LADDER[1]) for level in inside if level > 0)}))
+
+
 class PhysicsFrontEnd:
     """Wiener filters of one microscope.
 
@@ -133,9 +144,7 @@ class PhysicsFrontEnd:
         reach = max(_kernel_radius(max(level_px, *rungs), self.optics), round(_LUCY_REACH * level_px))
         return -(-reach // 8) * 8
 
-    def copies(
-        self, plane: Tensor, level_px: float, noise: float, rungs: tuple[float, ...] = LADDER
-    ) -> PhysicsCopies:
+    def copies(self, plane: Tensor, level_px: float, noise: float, rungs: tuple[float, ...] = LADDER) -> PhysicsCopies:
         """Filter a batch of planes of one blur level.
 
         Parameters
@@ -185,7 +194,6 @@ class PhysicsFrontEnd:
         """
         octave = round(2 * math.log2(max(noise, _LEAST_NOISE))) / 2
         return _kernels(self.optics.model_dump_json(), round(level_px, 3), octave, rungs)
-
 
     def sharpest(self, size: int) -> Tensor:
         """Transfer function M_0 of the sharpest image, on the rfft2 grid of a square of `size` px."""

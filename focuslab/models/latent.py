@@ -100,12 +100,10 @@ def between_codes(a: LatentCode, b: LatentCode, t: float) -> LatentCode:
     line = a + t * (b - a)
     inside = a + min(max(t, 0.0), 1.0) * (b - a)
     beyond = line.level - inside.level
-    return replace(
-        line, ladder=inside.ladder, remainder=inside.remainder * fade(beyond, inside.level)
-    )
+    return replace(line, ladder=inside.ladder, remainder=inside.remainder * fade(beyond, inside.level))
 
 
 def fade(shift: float | Tensor, level: Tensor) -> Tensor:
     """Share of the remainder left after a shift: 1 at shift 0, flat there, 0 from one `level` (>= 1 px) away on."""
-    way = (abs(shift) / level.clamp(min=1.0)).clamp(max=1.0)
+    way = (torch.as_tensor(shift, device=level.device).abs() / level.clamp(min=1.0)).clamp(max=1.0)
     return 0.5 * (1 + torch.cos(torch.pi * way))

@@ -61,9 +61,7 @@ def defocus(specimen: Tensor, optics: Optics, defocus_um: float | Sequence[float
     return convolve(specimen[..., None, :, :], psf(optics, defocus_um))
 
 
-def defocus_volume(
-    specimen: Tensor, optics: Optics, *, z_step_um: float, focus_um: float | Sequence[float]
-) -> Tensor:
+def defocus_volume(specimen: Tensor, optics: Optics, *, z_step_um: float, focus_um: float | Sequence[float]) -> Tensor:
     """Focal planes of a thick specimen: every slice blurred by its distance from focus, then summed.
 
     Parameters
@@ -83,5 +81,3 @@ def defocus_volume(
     focus = torch.as_tensor(focus_um, dtype=torch.float32).reshape(-1)
     planes = [convolve(specimen, psf(optics, slices - z)).sum(0) for z in focus]
     return torch.stack(planes)
-
-

@@ -58,9 +58,7 @@ class Optics(BaseModel):
     wavelength_um: float = Field(description="emission wavelength in vacuum, um")
     pixel_size_um: float = Field(description="camera pixel in the specimen, um")
     index: float = Field(default=1.0, description="refractive index of the immersion medium")
-    zernike_waves: dict[int, float] = Field(
-        default_factory=dict, description="aberrations, waves RMS by Noll index"
-    )
+    zernike_waves: dict[int, float] = Field(default_factory=dict, description="aberrations, waves RMS by Noll index")
 
     def __init__(self, **data: object) -> None:
         try:

@@ -6,7 +6,7 @@ Shapes are drawn as smooth level sets, so that nothing is aliased.
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +139,7 @@ _DRAW: dict[str, Callable[[np.random.Generator, tuple[int, int], float | None], 
 
 def _window(
     shape: tuple[int, int], y: float, x: float, reach: float
-) -> tuple[tuple[slice, slice], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[tuple[slice, slice], NDArray[Any], NDArray[Any]]:
     """Part of the image within `reach` of (y, x), and the distances from it along each axis."""
     bounds = [(max(int(c - reach), 0), min(int(c + reach) + 1, n)) for c, n in zip((y, x), shape, strict=True)]
     (y0, y1), (x0, x1) = bounds

@@ -27,7 +27,7 @@ def ssim(image: NDArray[Any], truth: NDArray[Any], *, data_range: float) -> floa
     """
     _same_shape(image, truth)
     return float(
-        structural_similarity(
+        structural_similarity(  # type: ignore[no-untyped-call]
             image.astype(np.float64),
             truth.astype(np.float64),
             data_range=data_range,

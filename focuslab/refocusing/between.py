@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 import focuslab
 from focuslab.errors import CalibrationError, ImageError, RequestError
-from focuslab.models.frontend import bracket
 from focuslab.models.latent import between_codes
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts
-from focuslab.refocusing.intensity import measure_map, sample_plane
+from focuslab.refocusing.intensity import finite, measure_map, sample_plane
 from focuslab.refocusing.levels import estimate_level
 from focuslab.refocusing.plan import SMALLEST, StackPlan, known_optics, plane_facts
-from focuslab.refocusing.steps import DEFAULT_TILE, Progress, Tally, fill, finite
+from focuslab.refocusing.steps import DEFAULT_TILE, Progress, Tally, fill
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.stack import FocalStack
 
@@ -136,7 +135,9 @@ def _check(stack: FocalStack, a: int, b: int, t: float, levels: list[Any]) -> No
     if sum(v is not None for v in levels) > 1:
         raise RequestError("Give the levels once: in px, in um, or by the plane in focus.")
     if min(stack.plane_shape) < SMALLEST:
-        raise ImageError(f"An image of {stack.plane_shape} px is too small: at least {SMALLEST} x {SMALLEST} are needed.")
+        raise ImageError(
+            f"An image of {stack.plane_shape} px is too small: at least {SMALLEST} x {SMALLEST} are needed."
+        )
 
 
 def _levels(
@@ -175,7 +176,8 @@ def _renderer(
     engine: Engine,
     keep_nan: bool,
 ) -> Any:
-    rungs = bracket([0.0, facts[0].level_px, facts[1].level_px, max(target, 0.0)])
+    rungs = engine.rungs(facts[0], *(level - facts[0].level_px for level in (facts[1].level_px, target)))
+
     def render(part: Tile) -> NDArray[np.float64]:
         codes = []
         for end, fact in zip(ends, facts, strict=True):

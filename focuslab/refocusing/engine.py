@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from focuslab.models.bundle import Model
-from focuslab.models.frontend import LADDER, PhysicsFrontEnd, bracket
+from focuslab.models.frontend import LADDER, PhysicsFrontEnd, exact_rungs
 from focuslab.models.latent import LatentCode, along_line
 from focuslab.optics import Optics
 from focuslab.refocusing.devices import Precision, choose_device, choose_precision
@@ -72,12 +72,10 @@ class Engine:
 
     @staticmethod
     def rungs(facts: PlaneFacts, *shifts: float) -> tuple[float, ...]:
-        """Part of the ladder that is needed to decode at the given shifts, px."""
-        return bracket([0.0, facts.level_px, *(facts.level_px + s for s in shifts)])
+        """Ladder made for the given shifts, px: its rungs are the very levels that are decoded."""
+        return exact_rungs([facts.level_px, *(facts.level_px + shift for shift in shifts)])
 
-    def encode(
-        self, counts: NDArray[Any], facts: PlaneFacts, rungs: tuple[float, ...] = LADDER
-    ) -> "CodedRegion":
+    def encode(self, counts: NDArray[Any], facts: PlaneFacts, rungs: tuple[float, ...] = LADDER) -> "CodedRegion":
         """Encode a region with its halo.
 
         Parameters

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from focuslab.errors import ImageError
 from focuslab.stack import FocalStack
 
-__all__ = ["IntensityMap", "measure_map", "sample_plane"]
+__all__ = ["IntensityMap", "finite", "measure_map", "sample_plane"]
 
 _BUDGET = 4 << 20  # pixels
 _WINDOW = 512
@@ -88,3 +89,27 @@ def sample_plane(stack: FocalStack, index: tuple[int, ...], budget: int = _BUDGE
         for y in starts[0]
         for x in starts[1]
     ]
+
+
+def finite(counts: NDArray[Any], keep_nan: bool) -> NDArray[Any]:
+    """Pixels that are not finite, filled from their nearest neighbour, or refused.
+
+    Raises
+    ------
+    ImageError
+        If there are any and they are not to be kept.
+    """
+    if counts.dtype.kind != "f":
+        return counts
+    lost = ~np.isfinite(counts)
+    if not lost.any():
+        return counts
+    if not keep_nan:
+        raise ImageError(
+            f"The image holds {int(lost.sum())} or more pixels that are NaN or infinite. With --nan keep they stay as "
+            "they are and the rest is refocused."
+        )
+    if lost.all():
+        return np.zeros_like(counts)
+    nearest = ndimage.distance_transform_edt(lost, return_distances=False, return_indices=True)
+    return np.asarray(counts[tuple(nearest)])

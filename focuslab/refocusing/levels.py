@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from focuslab.models.bundle import Model
 from focuslab.models.frontend import noise_sigma
+from focuslab.refocusing.intensity import finite
 
 __all__ = ["LevelEstimate", "estimate_level", "measure_noise"]
 
@@ -63,7 +64,7 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, sampling: floa
     condition = torch.tensor([[sampling]], dtype=torch.float32, device=device)
     found = []
     for window in windows:
-        plane = np.nan_to_num((window.astype(np.float64) - dark) / (bright - dark), posinf=1, neginf=0)
+        plane = (finite(window, keep_nan=True).astype(np.float64) - dark) / (bright - dark)
         tensor = torch.from_numpy(plane.astype(np.float32))[None, None].to(device)
         with torch.inference_mode():
             level, odds = model.estimator(tensor, condition)
@@ -76,7 +77,7 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, sampling: floa
 def measure_noise(windows: Sequence[NDArray[Any]], scale: float) -> float:
     """Standard deviation of the noise of one plane, in normalised intensity (counts / `scale`)."""
     found = [
-        float(noise_sigma(torch.from_numpy(np.nan_to_num(w.astype(np.float64) / scale))[None, None]))
+        float(noise_sigma(torch.from_numpy(finite(w, keep_nan=True) / scale)[None, None]))
         for w in windows
         if min(w.shape) >= 3
     ]

@@ -48,9 +48,7 @@ def known_optics(stack: FocalStack, optics: Optics | None = None) -> dict[int, O
     return {c: optics or stack.optics(c) for c in range(stack.size("C"))}
 
 
-def plan_refocus(
-    stack: FocalStack, request: RefocusRequest, model: Model, optics: Optics | None = None
-) -> StackPlan:
+def plan_refocus(stack: FocalStack, request: RefocusRequest, model: Model, optics: Optics | None = None) -> StackPlan:
     """Decide level and shift of every plane.
 
     Raises
@@ -59,7 +57,9 @@ def plan_refocus(
         If the stack or the request cannot be served; nothing has been computed then.
     """
     if min(stack.plane_shape) < SMALLEST:
-        raise ImageError(f"An image of {stack.plane_shape} px is too small: at least {SMALLEST} x {SMALLEST} are needed.")
+        raise ImageError(
+            f"An image of {stack.plane_shape} px is too small: at least {SMALLEST} x {SMALLEST} are needed."
+        )
     every = known_optics(stack, optics)
     request.check(stack, every)
     plan = StackPlan()
@@ -124,10 +124,14 @@ def _check_range(plan: StackPlan, stack: FocalStack, model: Model) -> None:
         if min(ends) < low - 1e-6:
             plan.note(f"Extrapolated: the shift goes {low - min(ends):.1f} px beyond the sharpest image.")
         if max(ends) > high:
-            plan.note(f"Extrapolated: a blur of {max(ends):.1f} px lies outside the trained range of {low:g} to {high:g} px.")
+            plan.note(
+                f"Extrapolated: a blur of {max(ends):.1f} px lies outside the trained range of {low:g} to {high:g} px."
+            )
         c = plane.facts.optics.sampling
         if not 0.95 * sampled[0] <= c <= 1.05 * sampled[1]:
-            plan.note(f"Extrapolated: a sampling of c = {c:.2f} lies outside the trained {sampled[0]:g} to {sampled[1]:g}.")
+            plan.note(
+                f"Extrapolated: a sampling of c = {c:.2f} lies outside the trained {sampled[0]:g} to {sampled[1]:g}."
+            )
 
 
 class _Estimates:
@@ -143,9 +147,7 @@ class _Estimates:
         if key not in self._known:
             frames = sorted({int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)})
             votes = [
-                estimate_level(
-                    sample_plane(stack, self._at(index, t), _ESTIMATE_BUDGET), self._model, optics.sampling
-                )
+                estimate_level(sample_plane(stack, self._at(index, t), _ESTIMATE_BUDGET), self._model, optics.sampling)
                 for t in frames
             ]
             found = [v for v in votes if v.found] or votes

@@ -1,7 +1,7 @@
 """`focuslab.refocus` and `focuslab.between`: whole images in memory, in one call."""
 
 from collections.abc import Generator
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,11 @@ from focuslab.stack import FocalStack
 __all__ = ["between", "finish", "refocus"]
 
 Result = TypeVar("Result")
+Image = TypeVar("Image", FocalStack, NDArray[Any])
 
 
-@overload
-def refocus(image: FocalStack, **options: Any) -> FocalStack: ...
-@overload
-def refocus(image: NDArray[Any], **options: Any) -> NDArray[Any]: ...
 def refocus(
-    image: FocalStack | NDArray[Any],
+    image: Image,
     *,
     shift_um: float | None = None,
     shift_px: float | None = None,
@@ -38,7 +35,7 @@ def refocus(
     model: str | Model = "default",
     device: str = "auto",
     tile: int = DEFAULT_TILE,
-) -> FocalStack | NDArray[Any]:
+) -> Image:
     """Deblur or blur the planes of an image.
 
     Parameters
@@ -86,7 +83,9 @@ def refocus(
     engine = Engine(model if isinstance(model, Model) else load_model(model), device)
     out = np.empty(stack.shape, stack.dtype)
     provenance = finish(refocus_steps(stack, request, engine, out, optics=optics, tile=tile))
-    return stack.with_array(out, **provenance) if isinstance(image, FocalStack) else out
+    if isinstance(image, FocalStack):
+        return image.with_array(out, **provenance)
+    return out
 
 
 def between(

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 import focuslab
-from focuslab.errors import DeviceError, ImageError
+from focuslab.errors import DeviceError
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine
+from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.plan import PlanePlan, StackPlan, plan_refocus
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.tiling import GRID, Tile, read_region, tiles
 from focuslab.stack import FocalStack
 
-__all__ = ["DEFAULT_TILE", "Progress", "Tally", "fill", "finite", "refocus_steps"]
+__all__ = ["DEFAULT_TILE", "Progress", "Tally", "fill", "refocus_steps"]
 
 DEFAULT_TILE = 1024
 _SMALLEST_TILE = 128
@@ -57,8 +57,9 @@ class Tally:
             out[index] = np.where(whole >= high, high, whole.clip(low, top).astype(dtype))
         else:
             out[index] = picture.astype(dtype)
-        self.light_in += float(np.nansum(before.astype(np.float64)))
-        self.light_out += float(np.nansum(picture))
+        known = np.isfinite(before)
+        self.light_in += float(before[known].sum(dtype=np.float64))
+        self.light_out += float(picture[known].sum())
 
     @property
     def drift(self) -> float:
@@ -156,30 +157,6 @@ def fill(
             picture = np.where(lost, before, picture)
         tally.write(out, (*index, *part.slices), before, picture)
         yield part.pixels
-
-
-def finite(counts: NDArray[Any], keep_nan: bool) -> NDArray[Any]:
-    """Pixels that are not finite, filled from their nearest neighbour, or refused.
-
-    Raises
-    ------
-    ImageError
-        If there are any and they are not to be kept.
-    """
-    if counts.dtype.kind != "f":
-        return counts
-    lost = ~np.isfinite(counts)
-    if not lost.any():
-        return counts
-    if not keep_nan:
-        raise ImageError(
-            f"The image holds {int(lost.sum())} or more pixels that are NaN or infinite. With --nan keep they stay as "
-            "they are and the rest is refocused."
-        )
-    if lost.all():
-        return np.zeros_like(counts)
-    nearest = ndimage.distance_transform_edt(lost, return_distances=False, return_indices=True)
-    return np.asarray(counts[tuple(nearest)])
 
 
 def _renderer(

@@ -14,7 +14,15 @@ from focuslab.errors import RequestError
 from focuslab.models.autoencoder import AutoencoderConfig
 from focuslab.models.estimator import EstimatorConfig
 
-__all__ = ["ImageSource", "LossWeights", "OpticsRange", "PhantomSource", "Recipe", "load_recipe", "recipe_names"]
+__all__ = [
+    "ImageSource",
+    "LossWeights",
+    "OpticsRange",
+    "PhantomSource",
+    "Recipe",
+    "load_recipe",
+    "recipe_names",
+]
 
 _BUNDLED = Path(__file__).parent / "recipes"
 

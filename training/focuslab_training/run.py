@@ -100,7 +100,10 @@ def train(
 def model_card(recipe: Recipe, specimens: SpecimenPool) -> ModelCard:
     """Card of a model trained by a recipe."""
     ranges = recipe.optics
-    licences = tuple(f"{s.name}: {len([u for u in specimens.used if u.startswith(s.name + '/')])} images, {s.licence}" for s in recipe.images)
+    licences = tuple(
+        f"{s.name}: {len([u for u in specimens.used if u.startswith(s.name + '/')])} images, {s.licence}"
+        for s in recipe.images
+    )
     phantoms = (f"phantoms: {recipe.phantoms.count} simulated specimens",) if recipe.phantoms.count else ()
     return ModelCard(
         name=recipe.name,
@@ -112,5 +115,10 @@ def model_card(recipe: Recipe, specimens: SpecimenPool) -> ModelCard:
         sampling=(0.61 / ranges.largest_airy_px, ranges.largest_sampling),
         optics=ranges.model_dump(),
         data=licences + phantoms,
-        training={"recipe": recipe.name, "minutes": dict(recipe.minutes), "seed": recipe.seed, "torch": torch.__version__},
+        training={
+            "recipe": recipe.name,
+            "minutes": dict(recipe.minutes),
+            "seed": recipe.seed,
+            "torch": torch.__version__,
+        },
     )

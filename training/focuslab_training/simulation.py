@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from focuslab.models.frontend import PhysicsFrontEnd, bracket
+from focuslab.models.frontend import PhysicsFrontEnd, bracket, exact_rungs
 from focuslab.optics import Optics, mirror_pad, otf, psf
 from focuslab_training.recipe import OpticsRange
 from focuslab_training.specimens import SpecimenPool
@@ -23,7 +23,7 @@ __all__ = ["MARGIN", "PlaneBatch", "Simulator", "Situation", "draw_optics"]
 
 MARGIN = 96  # px around a crop that the front end may look at
 _POOL = 300
-_RENEW = 0.03  # new situations per batch
+_FIRST = 60  # situations drawn before any is used again
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,8 @@ class Simulator:
         Size and number of the crops.
     pairs
         Share of batches with two planes of each field.
+    renew
+        New situations per batch.
     seed
         The same seed gives the same batches.
     """
@@ -114,10 +116,11 @@ class Simulator:
         crop_px: int = 160,
         batch: int = 4,
         pairs: float = 0.0,
+        renew: float = 0.03,
         seed: int = 0,
     ) -> None:
         self.specimens, self.ranges = specimens, ranges
-        self.crop, self.batch, self.pairs = crop_px, batch, pairs
+        self.crop, self.batch, self.pairs, self.renew = crop_px, batch, pairs, renew
         self.rng = np.random.default_rng(seed)
         self.noise = torch.Generator().manual_seed(seed)
         self.pool: list[Situation] = []
@@ -168,7 +171,7 @@ class Simulator:
         return image + sigma * torch.randn(image.shape, generator=self.noise)
 
     def _situation(self) -> Situation:
-        if not self.pool or (len(self.pool) < 40) or self.rng.random() < _RENEW:
+        if len(self.pool) < _FIRST or self.rng.random() < self.renew:
             new = self._draw_situation()
             if len(self.pool) >= _POOL:
                 self.pool[int(self.rng.integers(_POOL))] = new
@@ -182,14 +185,18 @@ class Simulator:
         optics = draw_optics(ranges, rng)
         level = self._level()
         if rng.random() < self.pairs:
-            second = float(np.clip(level * _log_uniform(rng, 0.4, 2.5) + rng.uniform(-1, 1), 0, ranges.largest_level_px))
+            second = float(
+                np.clip(level * _log_uniform(rng, 0.4, 2.5) + rng.uniform(-1, 1), 0, ranges.largest_level_px)
+            )
             t = rng.uniform(-0.5, 2.5)
             target = float(np.clip(level + t * (second - level), 0, ranges.largest_level_px))
             levels = given = (level, second)
             true_target = target
         else:
             levels, given, target, true_target = self._single(level)
-        rungs = bracket([0.0, target, *given])
+        # The slider interpolates between fixed rungs, a known shift has its own.
+        needed = [0.0, *given, target]
+        rungs = bracket(needed) if rng.random() < 0.5 else exact_rungs(needed)
         camera = (_log_uniform(rng, *ranges.photons), _log_uniform(rng, *ranges.read_noise))
         transfer = self._transfer(optics, [*levels, 0.0, true_target])
         return Situation(PhysicsFrontEnd(optics), levels, given, target, rungs, camera, transfer)
@@ -197,13 +204,13 @@ class Simulator:
     def _single(self, level: float) -> tuple[tuple[float], tuple[float], float, float]:
         rng, largest = self.rng, self.ranges.largest_level_px
         given = level
-        if rng.random() < self.ranges.wrong_levels:
+        wrong = rng.random() < self.ranges.wrong_levels
+        if wrong:
             given = level * math.exp(rng.normal(0, self.ranges.level_error)) + rng.normal(0, 0.3)
-            given = float(np.clip(given, 0, largest))
-        if given > 0.5 and rng.random() < 0.4:  # on the way to focus
+            given = float(np.clip(given, 0.05, largest))
+        if wrong or (given > 0.5 and rng.random() < 0.3):  # on the way to focus
             target = rng.uniform(0, given)
             return (level,), (given,), target, target * level / given
-        given = level  # blurrier planes only where the level is right
         target = given + (largest - given) * rng.beta(1, 2.5)
         return (level,), (given,), target, target
 
@@ -228,5 +235,3 @@ class Simulator:
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(math.exp(rng.uniform(math.log(low), math.log(high))))
-
-

@@ -89,7 +89,7 @@ class EstimatorSystem:
         self.network = LevelEstimator(recipe.estimator).to(device)
         self.device = device
         ranges = recipe.optics.replace(wrong_levels=0.0)
-        self.simulator = Simulator(specimens, ranges, crop_px=recipe.crop_px, batch=2, seed=seed + 1)
+        self.simulator = Simulator(specimens, ranges, crop_px=recipe.crop_px, batch=2, seed=seed + 1, renew=0.005)
         self.rng = np.random.default_rng(seed)
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:

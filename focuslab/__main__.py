@@ -1,0 +1,5 @@
+"""`python -m focuslab`."""
+
+from focuslab.cli import main
+
+main()

@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from focuslab.models.autoencoder import AutoencoderConfig, LinearLatentAutoencoder, ladder_at
+from focuslab.models.frontend import PhysicsCopies
+from focuslab.models.latent import LatentCode, along_line
+from focuslab.models.reference import ReferenceAutoencoder
+
+
+def inputs(batch: int = 2, size: int = 64) -> tuple[torch.Tensor, PhysicsCopies, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    plane = torch.rand(batch, 1, size, size, generator=g)
+    copies = PhysicsCopies(
+        torch.rand(batch, 5, size, size, generator=g),
+        torch.rand(batch, 3, size, size, generator=g),
+        (0.0, 4.8, 7.0),
+    )
+    return plane, copies, torch.tensor([[6.0, 0.7, 0.01]]).repeat(batch, 1)
+
+
+def network() -> LinearLatentAutoencoder:
+    torch.manual_seed(0)
+    net = LinearLatentAutoencoder(AutoencoderConfig(widths=(8, 12), blocks=(1, 1), code_widths=(4, 4)))
+    torch.nn.init.normal_(net.decoder.leave.weight, std=0.1)
+    return net
+
+
+def test_shift_zero_is_the_plane_whatever_the_weights() -> None:
+    plane, copies, condition = inputs()
+    net = network()
+    code, direction = net.encode(plane, copies, condition)
+    assert torch.allclose(net.decode(along_line(code, direction, 0.0)), plane, atol=1e-6)
+
+
+def test_a_float64_plane_keeps_a_float64_remainder() -> None:
+    plane, copies, condition = inputs()
+    net = network()
+    with torch.no_grad():
+        code, direction = net.encode(plane.double(), copies, condition)
+        again = net.decode(along_line(code, direction, 0.0))
+    assert float((again - plane.double()).abs().max()) < 1e-14
+
+
+def test_gradients_reach_every_parameter_and_are_finite() -> None:
+    plane, copies, condition = inputs()
+    net = network()
+    code, direction = net.encode(plane, copies, condition)
+    (net.decode(along_line(code, direction, -6.0)) - plane).square().mean().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+
+
+def test_a_batch_gives_what_its_members_give() -> None:
+    plane, copies, condition = inputs(3)
+    net = network()
+    with torch.no_grad():
+        code, direction = net.encode(plane, copies, condition)
+        together = net.decode(along_line(code, direction, -2.0))
+        for i in range(3):
+            one = PhysicsCopies(copies.deconvolved[i : i + 1], copies.ladder[i : i + 1], copies.rungs)
+            code, direction = net.encode(plane[i : i + 1], one, condition[i : i + 1])
+            alone = net.decode(along_line(code, direction, -2.0))
+            assert torch.allclose(alone, together[i : i + 1], atol=1e-5)
+
+
+def test_the_receptive_field_fits_the_halo() -> None:
+    net = network()
+    size = 2 * net.halo + 64
+    plane, copies, condition = inputs(1, size)
+    plane.requires_grad_(True)
+    code, direction = net.encode(plane, copies, condition)
+    middle = slice(size // 2 - 4, size // 2 + 4)
+    net.decode(along_line(code, direction, -6.0))[..., middle, middle].sum().backward()
+    reached = plane.grad[0, 0].abs().sum(0).nonzero().flatten()
+    assert size // 2 - 4 - int(reached.min()) <= net.halo
+    assert int(reached.max()) - (size // 2 + 3) <= net.halo
+
+
+@pytest.mark.parametrize("level,expected", [(-1.0, 0.0), (0.0, 0.0), (5.0, 16.0), (3.0, 9.0 / 25 * 16), (9.0, 16.0)])
+def test_the_ladder_is_linear_in_the_square_of_the_level(level: float, expected: float) -> None:
+    rungs = torch.stack([torch.zeros(8, 8), torch.full((8, 8), 16.0)])[None]
+    code = LatentCode((), rungs, torch.full((1, 1, 1, 1), level), torch.zeros(1, 1, 8, 8), (0.0, 5.0))
+    assert float(ladder_at(code).mean()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_reference_is_the_published_network() -> None:
+    net = ReferenceAutoencoder().eval()
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(12.6e6, rel=0.005)
+    with torch.no_grad():
+        plane = torch.rand(1, 1, 128, 128)
+        assert net.encode(plane).shape == (1, 1024, 4, 4)
+        assert net(plane).shape == plane.shape and float(net(plane).min()) >= 0 and float(net(plane).max()) <= 1

@@ -1,0 +1,64 @@
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from focuslab.errors import ModelError
+from focuslab.models.bundle import Model, load_bundle, save_bundle
+from focuslab.models.zoo import bundled_cards, load_model
+
+
+def test_a_bundle_loads_as_it_was_saved(tmp_path: Path, tiny_model: Model) -> None:
+    card = save_bundle(tiny_model, tmp_path / "m")
+    again = load_bundle(tmp_path / "m")
+    assert again.card.model_dump_json() == card.model_dump_json() and len(card.sha256) == 64
+    for name, value in tiny_model.autoencoder.state_dict().items():
+        assert torch.allclose(again.autoencoder.state_dict()[name], value, atol=1e-3)
+    assert load_bundle(tmp_path / "m" / "card.json").card.sha256 == card.sha256
+
+
+def test_the_default_model_is_small_and_complete() -> None:
+    card = bundled_cards()["default"]
+    model = load_model("default")
+    assert model.card.sha256 == card.sha256 and card.data and card.training
+    folder = Path(load_bundle.__code__.co_filename).parent / "zoo" / "default"
+    assert sum(p.stat().st_size for p in folder.iterdir()) <= 8_000_000
+
+
+def test_damage_is_noticed(tmp_path: Path, tiny_model: Model) -> None:
+    save_bundle(tiny_model, tmp_path / "m")
+    weights = tmp_path / "m" / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(ModelError, match="damaged"):
+        load_model(tmp_path / "m")
+    weights.unlink()
+    with pytest.raises(ModelError, match="lacks"):
+        load_model(tmp_path / "m")
+
+
+def test_foreign_and_pickled_models_are_never_loaded(tmp_path: Path, tiny_model: Model) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (exec, ("raise SystemExit('a pickle was run')",))
+
+    (tmp_path / "model.pt").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ModelError, match="never loaded"):
+        load_model(tmp_path / "model.pt")
+    save_bundle(tiny_model, tmp_path / "m")
+    card = json.loads((tmp_path / "m" / "card.json").read_text())
+    for change in ({"architecture": "unet"}, {"surprise": 1}, {"autoencoder": {"widths": [4, 4]}}):
+        (tmp_path / "m" / "card.json").write_text(json.dumps({**card, **change}))
+        with pytest.raises(ModelError):
+            load_model(tmp_path / "m")
+    (tmp_path / "m" / "card.json").write_text("not json")
+    with pytest.raises(ModelError, match="not the card"):
+        load_model(tmp_path / "m")
+
+
+def test_another_model_is_never_taken_instead() -> None:
+    with pytest.raises(ModelError, match="bundled are default"):
+        load_model("defualt")

@@ -1,0 +1,234 @@
+"""The command line as a user meets it: what works, and one clear sentence for what does not."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from focuslab.cli import main
+from focuslab.io import read, write
+from focuslab.models.bundle import Model, save_bundle
+from focuslab.stack import Calibration, FocalStack
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Run the command line in this process: exit code, output, errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["focuslab", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as leave:
+            code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, tiny_model: Model) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    save_bundle(tiny_model, folder)
+    return folder
+
+
+@pytest.fixture
+def image(tmp_path: Path, blurred: np.ndarray) -> Path:
+    said = Calibration(pixel_size_um=0.645, z_step_um=2.0, na=0.5, wavelengths_um=(0.461,))
+    return (
+        write(tmp_path / "in" / "a.ome.tif", FocalStack(np.stack([blurred] * 3), "ZYX", said))
+        if ((tmp_path / "in").mkdir() is None)
+        else tmp_path
+    )
+
+
+def listing(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
+
+
+def test_refocus_writes_image_and_sidecar(cli, image: Path, tiny: Path, tmp_path: Path) -> None:
+    code, out, err = cli("refocus", image, "-o", tmp_path / "out", "--sharpest", "--focus-plane", 1, "--model", tiny)
+    assert code == 0, err
+    assert "3 planes" in out
+    result = read(tmp_path / "out" / "a.ome.tif")
+    assert result.axes == "ZYX" and result.dtype == np.uint16 and result.calibration.na == 0.5
+    assert result.provenance["request"] == {"sharpest": True, "focus_plane": 1}
+    assert json.loads((tmp_path / "out" / "a.focuslab.json").read_text()) == result.provenance
+
+
+def test_between_writes_one_plane(cli, image: Path, tiny: Path, tmp_path: Path) -> None:
+    code, out, err = cli(
+        "between", image, 0, 1, "--t", 0.5, "-o", tmp_path / "b.tif", "--level-px", 6, 3, "--model", tiny
+    )
+    assert code == 0, err
+    assert read(tmp_path / "b.tif").axes == "YX" and "6.0 and 3.0" in out
+
+
+def test_one_bad_input_among_several(cli, image: Path, tiny: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "in" / "bad.tif"
+    bad.write_bytes(b"this is no TIFF")
+    code, out, err = cli(
+        "refocus", bad, image, "-o", tmp_path / "out", "--shift-px", 1, "--level-px", 3, "--model", tiny
+    )
+    assert code == 1
+    assert "bad.tif" in err and "1 of 2 inputs failed" in err and "a.ome.tif" in out
+    assert listing(tmp_path / "out") == {"a.ome.tif", "a.focuslab.json"}
+
+
+def test_planes_in_files_of_their_own(cli, blurred: np.ndarray, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "plate").mkdir()
+    for z in range(2):
+        tifffile.imwrite(tmp_path / "plate" / f"a01_z{z}.tif", blurred)
+    code, _, err = cli(
+        "refocus", tmp_path / "plate", "--pattern", "{well}_z{z}.tif", "-o", tmp_path / "out", "--shift-px", 2,
+        "--level-px", 3, "--model", tiny,
+    )  # fmt: skip
+    assert code == 0, err
+    assert read(tmp_path / "out" / "a01.ome.tif").shape == (2, *blurred.shape)
+
+
+def test_simulate_info_and_models(cli, tmp_path: Path) -> None:
+    code, _, err = cli("simulate", "-o", tmp_path / "s.ome.tif", "--specimen", "puncta", "--size", 64, "--planes", 3,
+                       "--truth", tmp_path / "t.ome.tif")  # fmt: skip
+    assert code == 0, err
+    stack = read(tmp_path / "s.ome.tif")
+    assert stack.shape == (3, 64, 64) and stack.optics() is not None
+    assert read(tmp_path / "t.ome.tif").shape == stack.shape
+    code, out, _ = cli("info", tmp_path / "s.ome.tif")
+    assert code == 0 and "NA 0.5" in out and "z step" in out
+    code, out, _ = cli("models")
+    assert code == 0 and "default" in out
+
+
+def test_demo_shows_the_whole_job(cli, tmp_path: Path) -> None:
+    code, out, err = cli("demo", "--out", tmp_path / "demo")
+    assert code == 0, err
+    assert "PSNR before" in out
+    assert {"nuclei_20x_refocused.ome.tif", "nuclei_20x_before_after_truth.png"} <= listing(tmp_path / "demo")
+
+
+def _truncated(image: Path) -> Path:
+    path = image.with_name("truncated.tif")
+    path.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    return path
+
+
+def _not_a_tiff(image: Path) -> Path:
+    path = image.with_name("text.tif")
+    path.write_text("hello")
+    return path
+
+
+def _saved(array: np.ndarray, **options: object):
+    def make(image: Path) -> Path:
+        path = image.with_name("made.tif")
+        tifffile.imwrite(path, array, **options)
+        return path
+
+    return make
+
+
+NOISE = np.random.default_rng(0).random((40, 40))
+ASK = ("--shift-px", 1, "--level-px", 3)
+BAD = {
+    "not a TIFF": (_not_a_tiff, ASK, "cannot be read as a TIFF"),
+    "missing": (lambda image: image.with_name("none.tif"), ASK, "There is no file"),
+    "truncated": (_truncated, ASK, "truncated|cannot be read"),
+    "1 x 1": (_saved(NOISE[:1, :1]), ASK, "too small"),
+    "NaN": (_saved(np.where(NOISE > 0.9, np.nan, NOISE).astype(np.float32)), ASK, "NaN"),
+    "RGB": (_saved((NOISE[..., None] * [9, 99, 200]).astype(np.uint8), photometric="rgb"), ASK, "--rgb per-channel"),
+    "unknown axes": (_saved(np.stack([NOISE] * 3), metadata={"axes": "QYX"}, photometric="minisblack"), ASK, "--axes"),
+    "bool": (_saved(NOISE > 0.5), ASK, "whole or real"),
+    "complex": (_saved(NOISE + 1j), ASK, "whole or real"),
+    "no shift": (None, (), "exactly one"),
+    "two shifts": (None, ("--shift-px", 1, "--sharpest"), "exactly one"),
+    "two levels": (None, ("--sharpest", "--level-px", 2, "--focus-plane", 0), "once"),
+    "negative NA": (None, (*ASK, "--na", -1), "positive"),
+    "NA above index": (None, (*ASK, "--na", 1.2), "below the immersion index"),
+    "pixel size 0": (None, (*ASK, "--pixel-size-um", 0), "positive"),
+    "z step 0": (None, (*ASK, "--z-step-um", 0), "positive"),
+    "um without calibration": (_saved(NOISE.astype(np.float32)), ("--shift-um", -1), "not known"),
+    "not square": (
+        _saved(NOISE.astype(np.float32), imagej=True, resolution=(1, 2), metadata={"unit": "um"}), ASK, "square",
+    ),
+    "unknown unit": (
+        _saved(NOISE.astype(np.float32), imagej=True, resolution=(1, 1), metadata={"unit": "furlong"}), ASK, "furlong",
+    ),
+    "huge blur": (None, ("--sharpest", "--level-px", 500), "half of the image"),
+    "unknown model": (None, (*ASK, "--model", "nope"), "There is no model"),
+    "no such device": (None, (*ASK, "--device", "cuda:9"), "not available"),
+    "wrong focus axis": (None, (*ASK, "--focus-axis", "C"), "focus axis"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(
+    cli, case: str, image: Path, tiny: Path, tmp_path: Path
+) -> None:
+    make, arguments, words = BAD[case]
+    source = make(image) if make else image
+    before = listing(tmp_path)
+    model = () if "--model" in arguments else ("--model", tiny)
+    code, out, err = cli("refocus", source, "-o", tmp_path / "out.tif", *arguments, *model)
+    assert code == 2, (out, err)
+    assert len(err.strip().splitlines()) == 1, err
+    import re
+
+    assert re.search(words, err), err
+    assert listing(tmp_path) == before
+
+
+def test_results_and_inputs_are_never_lost(cli, image: Path, tiny: Path, tmp_path: Path) -> None:
+    ask = (*ASK, "--model", tiny)
+    data = image.read_bytes()
+    assert cli("refocus", image, "-o", image.parent, *ask)[0] == 2
+    code, _, err = cli("refocus", image, "-o", image, "--overwrite", *ask)
+    assert code == 2 and "input itself" in err
+    assert image.read_bytes() == data
+    target = tmp_path / "out.tif"
+    target.write_text("precious")
+    code, _, err = cli("refocus", image, "-o", target, *ask)
+    assert code == 2 and "--overwrite" in err and target.read_text() == "precious"
+    assert cli("refocus", image, "-o", target, "--overwrite", *ask)[0] == 0
+    assert read(target).shape == (3, 203, 181)
+    code, _, err = cli("refocus", image, image, "-o", tmp_path / "many", *ask)
+    assert code == 2 and "Several inputs are called" in err
+
+
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not shutil.which("setpriv"), reason="root writes anywhere, and setpriv is missing"
+)
+def test_a_read_only_folder_is_said(image: Path, tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o555)
+    command = [
+        sys.executable,
+        "-m",
+        "focuslab",
+        "refocus",
+        image,
+        "-o",
+        folder / "a.tif",
+        *ASK,
+        "--model",
+        tiny,
+    ]
+    if os.geteuid() == 0:
+        for path in (tmp_path, *tmp_path.parents[:2], tiny.parent, tiny, *tiny.parents[1:3]):
+            path.chmod(0o755)
+        folder.chmod(0o555)
+        command = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written to" in done.stderr
+    assert list(folder.iterdir()) == []

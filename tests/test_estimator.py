@@ -1,0 +1,60 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from focuslab.models.bundle import Model
+from focuslab.models.estimator import LevelEstimator, radial_spectrum
+from focuslab.optics import Optics, defocus, phantom
+from focuslab.refocusing.levels import estimate_level
+
+
+def test_the_spectrum_of_noise_is_flat_and_that_of_structure_is_not() -> None:
+    noise = torch.randn(2, 1, 200, 150, generator=torch.Generator().manual_seed(0))
+    flat = radial_spectrum(noise, 48)
+    assert flat.shape == (2, 48) and float(flat[:, 10:].abs().max()) < 0.3
+    smooth = torch.nn.functional.avg_pool2d(noise, 9, 1, 4) + 0.01 * noise
+    assert float((radial_spectrum(smooth, 48)[:, 10] - radial_spectrum(smooth, 48)[:, -1]).min()) > 0.5
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (33, 200), (512, 512)])
+def test_any_size_is_read(shape: tuple[int, int]) -> None:
+    level, odds = LevelEstimator()(torch.rand(2, 1, *shape), torch.full((2, 1), 0.7))
+    assert level.shape == odds.shape == (2,) and torch.isfinite(level).all() and torch.isfinite(odds).all()
+
+
+def planes(optics: Optics, level: float, count: int = 6) -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    specimens = (phantom("nuclei", (384, 384), seed=910_000 + i, scale_px=16) for i in range(count))
+    clean = [defocus(torch.from_numpy(s), optics, optics.defocus_um(level))[0].numpy() for s in specimens]
+    return [c + rng.normal(0, 0.008, c.shape) for c in clean]
+
+
+def test_more_blur_is_a_higher_level(default_model: Model, optics: Optics) -> None:
+    found = [
+        np.median([estimate_level([p], default_model, optics.sampling).level_px for p in planes(optics, level)])
+        for level in (2.0, 5.0, 10.0, 20.0)
+    ]
+    assert all(a < b for a, b in itertools.pairwise(found)), found
+
+
+@pytest.mark.parametrize("level", [8.0, 14.0])
+def test_levels_are_about_right(default_model: Model, optics: Optics, level: float) -> None:
+    found = [estimate_level([p], default_model, optics.sampling) for p in planes(optics, level)]
+    assert all(f.found for f in found)
+    assert np.median([abs(f.level_px - level) / level for f in found]) < 0.3
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_empty_fields_have_no_structure(default_model: Model, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    empty = rng.poisson(rng.uniform(5, 300), (256, 256)) + rng.normal(100, 2, (256, 256))
+    assert not estimate_level([empty], default_model, 0.6).found
+
+
+def test_brightness_and_offset_do_not_matter(default_model: Model, optics: Optics) -> None:
+    plane = planes(optics, 8.0, 1)[0]
+    plain = estimate_level([plane], default_model, optics.sampling)
+    moved = estimate_level([plane * 3000 + 500], default_model, optics.sampling)
+    assert moved.level_px == pytest.approx(plain.level_px, rel=1e-3)

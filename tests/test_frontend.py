@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from focuslab.models.frontend import LADDER, PhysicsFrontEnd, bracket, noise_sigma
+from focuslab.optics import Optics, defocus, mirror_pad, phantom
+
+
+@pytest.mark.parametrize("level", [0.0, 2.0, 7.0, 20.0, 45.0])
+def test_flat_light_stays_flat(optics: Optics, level: float) -> None:
+    copies = PhysicsFrontEnd(optics).copies(torch.full((1, 1, 256, 256), 0.7), level, 0.01, bracket([0.0, level]))
+    assert torch.allclose(copies.deconvolved, torch.tensor(0.7), atol=5e-3)
+    assert torch.allclose(copies.ladder, torch.tensor(0.7), atol=5e-3)
+
+
+@pytest.mark.parametrize("level", [2.0, 4.0, 8.0, 15.0])
+def test_deconvolved_copies_are_nearer_to_the_truth(optics: Optics, level: float) -> None:
+    specimen = torch.from_numpy(phantom("nuclei", (256, 256), seed=8, scale_px=15))
+    blurred = defocus(specimen, optics, optics.defocus_um(level))[0]
+    noisy = blurred + 0.01 * torch.randn(blurred.shape, generator=torch.Generator().manual_seed(0))
+    front_end = PhysicsFrontEnd(optics)
+    margin = front_end.radius(level, bracket([0.0, level]))
+    plane = mirror_pad(noisy, margin)[None, None]
+    copies = front_end.copies(plane, level, float(noise_sigma(plane)), bracket([0.0, level])).cropped(margin)
+    before = float((noisy - specimen).square().mean())
+    after = (copies.deconvolved[0] - specimen).square().mean((-2, -1))
+    assert float(after[1]) < 0.6 * before, "Wiener"
+    assert float(after[4]) < 0.6 * before, "Richardson-Lucy"
+
+
+def test_synthesis_rungs_are_the_relative_blur(optics: Optics) -> None:
+    specimen = torch.from_numpy(phantom("nuclei", (256, 256), seed=8, scale_px=15))
+    sharp = defocus(specimen, optics, 0.0)[0]
+    truth = defocus(specimen, optics, [optics.defocus_um(r) for r in (7.0, 14.0)])
+    front_end = PhysicsFrontEnd(optics)
+    margin = front_end.radius(0.0, (7.0, 14.0))
+    rungs = front_end.copies(mirror_pad(sharp, margin)[None, None], 0.0, 0.0, (7.0, 14.0)).cropped(margin).ladder[0]
+    assert float((rungs - truth).abs().max()) < 0.02
+
+
+def test_noise_is_measured_through_blurred_structure(optics: Optics) -> None:
+    specimen = torch.from_numpy(phantom("mixed", (256, 256), seed=2))
+    blurred = defocus(specimen, optics, 8.0)
+    for sigma in (0.003, 0.03):
+        noisy = blurred + sigma * torch.randn(blurred.shape, generator=torch.Generator().manual_seed(1))
+        assert float(noise_sigma(noisy[None])) == pytest.approx(sigma, rel=0.1)
+
+
+def test_bracket_names_the_rungs_around_each_level() -> None:
+    assert bracket([0.0]) == (0.0,)
+    assert bracket([0.0, 8.0]) == (0.0, 7.0, 10.0)
+    assert bracket([LADDER[-1] + 10])[-1] == LADDER[-1]
+    assert bracket([-3.0]) == (0.0,)

@@ -1,0 +1,223 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from focuslab.errors import ImageError, OutputError, RequestError
+from focuslab.io import read, read_pattern, write
+from focuslab.io.writing import StackWriter
+from focuslab.stack import Calibration, FocalStack
+
+RNG = np.random.default_rng(0)
+
+
+def pixels(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    if np.dtype(dtype).kind == "f":
+        return RNG.normal(size=shape).astype(dtype)
+    top = min(np.iinfo(dtype).max, 2**40)
+    return RNG.integers(0, top, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "int16", "uint32", "float64", "float16"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"byteorder": ">"},
+        {"compression": "lzw"},
+        {"compression": "zlib", "predictor": True},
+        {"tile": (64, 48)},
+        {"tile": (64, 64), "compression": "zlib"},
+        {"rowsperstrip": 7, "compression": "lzw"},
+        {"bigtiff": True},
+    ],
+    ids=str,
+)
+def test_every_dialect_reads_whole_and_by_region(tmp_path: Path, dtype: str, options: dict) -> None:
+    if np.dtype(dtype).kind == "f":
+        options = {k: v for k, v in options.items() if k != "predictor"}
+    image = pixels((3, 130, 101), dtype)
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="minisblack", metadata={"axes": "ZYX"}, **options)
+    stack = read(tmp_path / "a.tif")
+    assert stack.axes == "ZYX" and stack.dtype == np.dtype(dtype)
+    assert np.array_equal(np.asarray(stack.array), image)
+    assert np.array_equal(stack.array[1, 60:129, 5:77], image[1, 60:129, 5:77])
+    assert np.array_equal(stack.array[0:2, 3], image[0:2, 3])
+
+
+@pytest.mark.parametrize("family,name", [("ome", "a.ome.tif"), ("imagej", "a.tif"), ("tiff", "a.tif")])
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "CYX", "CZYX", "TZYX", "TCZYX"])
+def test_a_written_stack_reads_back_in_its_family(tmp_path: Path, family: str, name: str, axes: str) -> None:
+    image = pixels(tuple({"T": 2, "C": 3, "Z": 4, "Y": 21, "X": 33}[a] for a in axes), "uint16")
+    names = ("DAPI", "GFP", "Cy5") if "C" in axes else ()
+    said = Calibration(pixel_size_um=0.2, z_step_um=0.5 if "Z" in axes else None, channel_names=names)
+    write(tmp_path / name, FocalStack(image, axes, said, {"operation": "test", "µ": "ü"}, family))
+    again = read(tmp_path / name)
+    assert again.axes == axes and again.family == family
+    assert np.array_equal(np.asarray(again.array), image)
+    if family != "tiff":
+        assert again.calibration.pixel_size_um == pytest.approx(0.2, rel=1e-6)
+        assert again.calibration.z_step_um == said.z_step_um
+        assert again.calibration.channel_names == names
+    assert json.loads((tmp_path / "a.focuslab.json").read_text())["operation"] == "test"
+    with tifffile.TiffFile(tmp_path / name) as tiff:
+        assert '"operation": "test"' in tiff.pages[0].description.replace("&quot;", '"')
+
+
+def test_ome_carries_optics_there_and_back(tmp_path: Path) -> None:
+    said = Calibration(pixel_size_um=0.1, na=1.3, index=1.518, wavelengths_um=(0.45, 0.52))
+    write(tmp_path / "a.ome.tif", FocalStack(pixels((2, 16, 16), "uint8"), "CYX", said))
+    optics = read(tmp_path / "a.ome.tif").optics(1)
+    assert optics is not None
+    assert (optics.na, optics.index, round(optics.wavelength_um, 6)) == (1.3, 1.518, 0.52)
+
+
+@pytest.mark.parametrize("unit,factor", [("nm", 1e-3), ("mm", 1e3), ("µm", 1.0)])
+def test_ome_units_are_understood(tmp_path: Path, unit: str, factor: float) -> None:
+    said = {
+        "axes": "YX",
+        "PhysicalSizeX": 2.0,
+        "PhysicalSizeXUnit": unit,
+        "PhysicalSizeY": 2.0,
+        "PhysicalSizeYUnit": unit,
+    }
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels((16, 16), "uint8"), metadata=said)
+    assert read(tmp_path / "a.ome.tif").calibration.pixel_size_um == pytest.approx(2 * factor)
+
+
+def test_dots_per_inch_are_no_calibration(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", pixels((16, 16), "uint8"), resolution=(72, 72), resolutionunit="INCH")
+    assert read(tmp_path / "a.tif").calibration.pixel_size_um is None
+
+
+def test_an_imagej_hyperstack_comes_in_our_order(tmp_path: Path) -> None:
+    image = pixels((2, 3, 4, 20, 30), "uint16")  # TZCYX
+    tifffile.imwrite(
+        tmp_path / "a.tif", image, imagej=True, metadata={"axes": "TZCYX", "unit": "micron", "spacing": 0.3}
+    )
+    stack = read(tmp_path / "a.tif")
+    assert stack.axes == "TCZYX"
+    assert np.array_equal(stack.array[1, 2, 0, 3:9, :], image[1, 0, 2, 3:9, :])
+    assert stack.calibration.z_step_um == pytest.approx(0.3)
+
+
+def test_an_ome_set_of_several_files_is_one_stack(tmp_path: Path) -> None:
+    image = pixels((2, 3, 24, 24), "uint16")
+    first, second = tmp_path / "a.ome.tif", tmp_path / "b.ome.tif"
+    uuids = ["urn:uuid:00000000-0000-0000-0000-00000000000" + k for k in "12"]
+    blocks = "".join(
+        f'<TiffData FirstC="{c}" FirstZ="{z}" FirstT="0" IFD="{z}" PlaneCount="1">'
+        f'<UUID FileName="{p.name}">{u}</UUID></TiffData>'
+        for c, (p, u) in enumerate(zip((first, second), uuids, strict=True))
+        for z in range(3)
+    )
+    for path, uuid, planes in ((first, uuids[0], image[0]), (second, uuids[1], image[1])):
+        xml = (
+            f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuid}">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
+            'SizeX="24" SizeY="24" SizeZ="3" SizeC="2" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+            f'<Channel ID="Channel:0:1" SamplesPerPixel="1"/>{blocks}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(path, planes, description=xml, metadata=None, photometric="minisblack")
+    stack = read(first)
+    assert stack.axes == "CZYX"
+    assert np.array_equal(np.asarray(stack.array), image)
+
+
+def test_axes_are_asked_where_the_file_does_not_say(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        for plane in pixels((4, 20, 20), "uint8"):
+            tiff.write(plane, metadata=None, contiguous=False)
+    with pytest.raises(ImageError, match="--axes"):
+        read(tmp_path / "a.tif")
+    assert read(tmp_path / "a.tif", axes="ZYX").axes == "ZYX"
+    assert read(tmp_path / "a.tif", focus_axis="I").axes == "ZYX"
+    with pytest.raises(ImageError, match="dimensions"):
+        read(tmp_path / "a.tif", axes="CZYX")
+
+
+def test_colour_is_refused_or_taken_as_channels(tmp_path: Path) -> None:
+    image = pixels((20, 24, 3), "uint8")
+    for planar in ("contig", "separate"):
+        data = image if planar == "contig" else image.transpose(2, 0, 1)
+        tifffile.imwrite(tmp_path / "a.tif", data, photometric="rgb", planarconfig=planar, compression="zlib")
+        with pytest.raises(ImageError, match="per-channel"):
+            read(tmp_path / "a.tif")
+        stack = read(tmp_path / "a.tif", rgb="per-channel")
+        assert stack.axes == "CYX"
+        assert np.array_equal(np.asarray(stack.array), image.transpose(2, 0, 1))
+
+
+def test_planes_in_files_of_their_own(tmp_path: Path) -> None:
+    image = pixels((2, 3, 16, 18), "uint16")
+    for well in ("a01", "b02"):
+        for c in range(2):
+            for z in range(3):
+                tifffile.imwrite(tmp_path / f"{well}_z{z * 2:02}_w{c + 1}_x.tif", image[c, z])
+    stacks = read_pattern(tmp_path, "{well}_z{z}_w{c}_{}.tif")
+    assert list(stacks) == ["a01", "b02"]
+    assert stacks["a01"].axes == "CZYX"
+    assert np.array_equal(np.asarray(stacks["b02"].array), image)
+    (tmp_path / "b02_z02_w1_x.tif").unlink()
+    with pytest.raises(ImageError, match="lacks 1 of 6"):
+        read_pattern(tmp_path, "{well}_z{z}_w{c}_{}.tif")
+    with pytest.raises(RequestError, match="No file"):
+        read_pattern(tmp_path, "nothing_{z}.tif")
+    with pytest.raises(RequestError, match="needs a field"):
+        read_pattern(tmp_path, "{well}.tif")
+
+
+def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
+    like = FocalStack(pixels((16, 16), "uint8"))
+    with pytest.raises(RuntimeError), StackWriter(tmp_path / "a.tif", like) as writer:
+        writer.array[:] = 1
+        raise RuntimeError("cancelled")
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "a.tif", like)
+    with pytest.raises(OutputError, match="--overwrite"):
+        write(tmp_path / "a.tif", like)
+    with pytest.raises(OutputError, match="does not exist"):
+        write(tmp_path / "no" / "a.tif", like)
+    with pytest.raises(ImageError, match=r"\.tif"):
+        write(tmp_path / "a.png", like)
+
+
+def test_a_full_disk_is_said_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(OutputError, match="full"):
+        write(tmp_path / "a.tif", FocalStack(pixels((16, 16), "uint8")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_header_may_claim_what_it_likes(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), compression="zlib", rowsperstrip=16, metadata=None)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        spots = {t.name: t.valueoffset for t in tiff.pages[0].tags if t.name in ("ImageWidth", "ImageLength")}
+        codes = {
+            t.name: t.offset for t in tiff.pages[0].tags if t.name in ("ImageWidth", "ImageLength", "RowsPerStrip")
+        }
+    for name, offset in codes.items():
+        kind = int.from_bytes(data[offset + 2 : offset + 4], "little")
+        data[offset + 2 : offset + 4] = (4).to_bytes(2, "little")
+        data[offset + 8 : offset + 12] = (2**20).to_bytes(4, "little")
+        assert kind in (3, 4), (name, spots)
+    path.write_bytes(bytes(data))
+    with pytest.raises(ImageError, match=r"damaged|truncated|cannot be read"):
+        read(path)
+
+
+def test_real_files_of_many_origins_open(shared_data: Path) -> None:
+    for path in sorted((shared_data / "structures_neubias").glob("*.tif")):
+        stack = read(path, rgb="per-channel")
+        reference = tifffile.imread(path)
+        assert np.asarray(stack.array).astype(np.int64).sum() == reference.astype(np.int64).sum()
+    beads = read(shared_data / "beads_imagexpress" / "E07_s1_w1.tif")
+    assert beads.axes == "ZYX"
+    assert beads.calibration.pixel_size_um == pytest.approx(1.3668)
+    assert beads.calibration.z_step_um == pytest.approx(5.0)

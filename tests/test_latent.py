@@ -1,0 +1,65 @@
+import itertools
+
+import pytest
+import torch
+
+from focuslab.models.latent import LatentCode, along_line, between_codes, fade
+
+
+def code(seed: int, level: float, rungs: tuple[float, ...] = (0.0, 5.0)) -> LatentCode:
+    g = torch.Generator().manual_seed(seed)
+    return LatentCode(
+        (torch.randn(1, 3, 4, 4, generator=g), torch.randn(1, 2, 2, 2, generator=g)),
+        torch.randn(1, 2, 16, 16, generator=g),
+        torch.full((1, 1, 1, 1), level),
+        torch.randn(1, 1, 16, 16, generator=g),
+        rungs,
+    )
+
+
+def test_codes_are_vectors() -> None:
+    a, b = code(0, 2.0), code(1, 6.0)
+    middle = a + 0.5 * (b - a)
+    for m, p, q in zip(middle.features, a.features, b.features, strict=True):
+        assert torch.allclose(m, (p + q) / 2)
+    assert float(middle.level) == 4.0
+    assert torch.allclose((a * 2).remainder, 2 * a.remainder)
+
+
+def test_codes_on_different_ladders_do_not_mix() -> None:
+    with pytest.raises(ValueError, match="ladders"):
+        code(0, 1.0) + code(1, 1.0, rungs=(0.0, 7.0))
+
+
+def test_the_line_is_straight_and_starts_at_the_code() -> None:
+    here, direction = code(0, 4.0), code(1, 1.0)
+    assert torch.equal(along_line(here, direction, 0.0).features[0], here.features[0])
+    assert torch.equal(along_line(here, direction, 0.0).remainder, here.remainder)
+    one, two = (along_line(here, direction, s).features[0] - here.features[0] for s in (-1.0, -2.0))
+    assert torch.allclose(two, 2 * one, atol=1e-6)
+
+
+def test_the_remainder_is_gone_at_the_sharpest() -> None:
+    here, direction = code(0, 4.0), code(1, 1.0)
+    assert float(along_line(here, direction, -4.0).remainder.abs().max()) < 1e-6
+    assert float(along_line(here, direction, 9.0).remainder.abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 1.0, 8.0])
+def test_fade_is_flat_at_zero_and_falls(level: float) -> None:
+    at = [float(fade(s, torch.tensor(level))) for s in (0.0, 0.01, 0.3, 0.6, 1.0)]
+    assert at[0] == 1.0
+    assert at[1] > 0.999
+    assert all(p >= q for p, q in itertools.pairwise(at))
+
+
+def test_between_codes_meets_both_planes_and_never_extrapolates_noise() -> None:
+    a, b = code(0, 2.0), code(1, 6.0)
+    for t, end in ((0.0, a), (1.0, b)):
+        at = between_codes(a, b, t)
+        assert torch.allclose(at.features[0], end.features[0], atol=1e-6)
+        assert torch.allclose(at.remainder, end.remainder, atol=1e-6)
+    beyond = between_codes(a, b, 3.0)
+    assert torch.allclose(beyond.features[0], a.features[0] + 3 * (b.features[0] - a.features[0]), atol=1e-5)
+    assert torch.equal(beyond.ladder, between_codes(a, b, 1.0).ladder)
+    assert float(beyond.remainder.abs().max()) <= float(b.remainder.abs().max())

@@ -1,0 +1,299 @@
+"""Contracts of the engine, on a network with random weights: they hold by construction, not by training."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import focuslab
+from focuslab.errors import CalibrationError, DeviceError, ImageError, RequestError
+from focuslab.models.bundle import Model
+from focuslab.optics import Optics
+from focuslab.refocusing import Engine, RefocusRequest, finish, noise_gain, refocus_steps
+from focuslab.refocusing import steps as steps_module
+from focuslab.refocusing.plan import plan_refocus
+from focuslab.stack import Calibration, FocalStack
+
+CALIBRATED = Calibration(pixel_size_um=0.645, z_step_um=2.0, na=0.5, wavelengths_um=(0.461,))
+
+
+def run(image: np.ndarray, model: Model, tile: int = 1024, precision: str = "float32", **request: object) -> np.ndarray:
+    out = np.empty_like(image)
+    engine = Engine(model, "cpu", precision)
+    finish(refocus_steps(FocalStack(image), RefocusRequest(**request), engine, out, tile=tile))
+    return out
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "int32", "uint64"])
+@pytest.mark.parametrize("level", [0.0, 6.0, 30.0])
+def test_shift_zero_returns_the_input_bit_for_bit(
+    blurred: np.ndarray, tiny_model: Model, dtype: str, level: float
+) -> None:
+    wide = {"uint8": 1 / 16, "uint32": 50000, "int32": 20000, "uint64": 10**9}.get(dtype, 1)
+    image = (blurred.astype(np.float64) * wide).astype(dtype)
+    for precision in ("float32", "bfloat16"):
+        assert np.array_equal(run(image, tiny_model, precision=precision, shift_px=0.0, level_px=level), image)
+
+
+def test_there_is_no_special_case_for_shift_zero() -> None:
+    import inspect
+
+    from focuslab.models import autoencoder, latent
+    from focuslab.refocusing import engine, refocus
+
+    for module in (autoencoder, latent, engine, refocus, steps_module):
+        source = inspect.getsource(module)
+        assert "shift == 0" not in source and "shift_px == 0" not in source and "not shift" not in source
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 3.0, 9.0, 25.0])
+def test_a_tiny_shift_changes_next_to_nothing(blurred: np.ndarray, default_model: Model, level: float) -> None:
+    image = blurred.astype(np.float32)
+    span = float(np.percentile(image, 99.9) - np.percentile(image, 0.5))
+    for shift in (0.01, -0.01):
+        change = np.abs(run(image, default_model, precision="auto", shift_px=shift, level_px=level) - image)
+        assert change.max() <= 0.002 * span
+
+
+@pytest.mark.parametrize("level", [0.0, 4.0, 12.0, 45.0])
+@pytest.mark.parametrize("precision,tolerance", [("float32", 1e-3), ("bfloat16", 5e-3)])
+def test_tiled_is_untiled(default_model: Model, precision: str, tolerance: float, level: float) -> None:
+    from focuslab.optics import defocus, phantom
+
+    optics = Optics.nominal()
+    specimen = torch.from_numpy(phantom("mixed", (411, 397), seed=11))
+    noise = np.random.default_rng(0).normal(0, 0.004, specimen.shape)
+    image = (defocus(specimen, optics, optics.defocus_um(level))[0].numpy() + noise).astype(np.float32)
+    span = float(np.percentile(image, 99.9) - np.percentile(image, 0.5))
+    for request in ({"sharpest": True}, {"shift_px": 5.0}):
+        if level + request.get("shift_px", 0) > 45:
+            continue
+        whole = run(image, default_model, 1024, precision, level_px=level, **request)
+        for tile in (128, 256):
+            assert (
+                np.abs(run(image, default_model, tile, precision, level_px=level, **request) - whole).max()
+                <= tolerance * span
+            )
+
+
+def test_a_stack_keeps_kind_shape_dtype_metadata_and_tells_its_story(blurred: np.ndarray, tiny_model: Model) -> None:
+    stack = FocalStack(np.stack([blurred, blurred[::-1], blurred]), "ZYX", CALIBRATED, {"operation": "older"}, "imagej")
+    result = focuslab.refocus(stack, sharpest=True, focus_plane=1, model=tiny_model, device="cpu")
+    assert (result.axes, result.shape, result.dtype, result.family) == (
+        stack.axes,
+        stack.shape,
+        stack.dtype,
+        "imagej",
+    )
+    assert result.calibration == stack.calibration
+    story = result.provenance
+    assert story["model"]["name"] == "tiny" and story["device"] == "cpu" and story["operation"] == "refocus"
+    assert [p["level_um"] for p in story["planes"]] == [2.0, 0.0, 2.0]
+    assert [p["shift_px"] for p in story["planes"]] == [
+        pytest.approx(-1.79, abs=0.01),
+        0.0,
+        pytest.approx(-1.79, abs=0.01),
+    ]
+    assert np.array_equal(result.plane((1,)), stack.plane((1,)))
+    assert "mean_intensity_drift" in story and "saturated_pixels" in story
+
+
+def test_arrays_come_back_as_arrays(blurred: np.ndarray, tiny_model: Model) -> None:
+    image = np.stack([[blurred, blurred]])
+    result = focuslab.refocus(image, shift_px=1.0, level_px=4.0, model=tiny_model)
+    assert isinstance(result, np.ndarray) and result.shape == image.shape and result.dtype == image.dtype
+    assert np.array_equal(result[0, 0], result[0, 1])
+
+
+def test_channels_are_normalised_apart_and_planes_together(blurred: np.ndarray, tiny_model: Model) -> None:
+    bright = (blurred.astype(np.int64) * 10).astype(np.uint16)
+    image = np.stack([np.stack([blurred, blurred // 4]), np.stack([bright, bright // 4])])
+    plan = plan_refocus(FocalStack(image, "CZYX"), RefocusRequest(shift_px=-1, level_px=3.0), tiny_model)
+    maps = [p.facts.intensity for p in plan.planes]
+    assert maps[0] == maps[1] != maps[2] == maps[3]
+
+
+def test_the_level_is_one_per_plane_across_time(blurred: np.ndarray, default_model: Model) -> None:
+    movie = FocalStack(np.stack([blurred, np.roll(blurred, 7, 0), blurred[:, ::-1]]), "TYX", CALIBRATED)
+    plan = plan_refocus(movie, RefocusRequest(sharpest=True), default_model)
+    assert len({p.facts.level_px for p in plan.planes}) == 1
+
+
+def test_um_and_px_say_the_same(blurred: np.ndarray, tiny_model: Model, optics: Optics) -> None:
+    stack = FocalStack(blurred, "YX", CALIBRATED)
+    um = focuslab.refocus(stack, shift_um=-3.0, level_um=10.0, model=tiny_model)
+    px = focuslab.refocus(stack, shift_px=-optics.radius_px(3.0), level_px=optics.radius_px(10.0), model=tiny_model)
+    assert np.array_equal(um.array, px.array)
+
+
+def test_saturation_is_counted_and_drift_reported(blurred: np.ndarray, default_model: Model) -> None:
+    image = np.clip(blurred.astype(np.int64) * 60, 0, 65535).astype(np.uint16)
+    result = focuslab.refocus(FocalStack(image, "YX", CALIBRATED), sharpest=True, level_um=10.0, model=default_model)
+    assert result.provenance["saturated_pixels"] > 0
+    assert abs(result.provenance["mean_intensity_drift"]) < 0.05
+
+
+def test_memory_running_out_makes_smaller_tiles(
+    blurred: np.ndarray, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.tile(blurred, (2, 2))
+    expected = run(image, tiny_model, shift_px=-2.0, level_px=4.0)
+    real = steps_module.read_region
+
+    def short_of_memory(stack, index, tile, halo):
+        if tile.y1 - tile.y0 > 200:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return real(stack, index, tile, halo)
+
+    monkeypatch.setattr(steps_module, "read_region", short_of_memory)
+    out = np.empty_like(image)
+    told = finish(
+        refocus_steps(
+            FocalStack(image),
+            RefocusRequest(shift_px=-2.0, level_px=4.0),
+            Engine(tiny_model, "cpu", "float32"),
+            out,
+        )
+    )
+    assert any("Memory ran out" in note for note in told["notes"])
+    assert np.abs(out.astype(int) - expected).max() <= 1
+
+    def hopeless(*_: object) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr(steps_module, "read_region", hopeless)
+    with pytest.raises(DeviceError, match="memory"):
+        run(image, tiny_model, shift_px=-2.0, level_px=4.0)
+
+
+def test_errors_that_are_not_about_memory_are_not_swallowed(
+    blurred: np.ndarray, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> np.ndarray:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(steps_module, "read_region", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        run(blurred, tiny_model, shift_px=1.0, level_px=4.0)
+
+
+def test_nan_borders_are_refused_or_kept(blurred: np.ndarray, tiny_model: Model) -> None:
+    mosaic = blurred.astype(np.float32)
+    mosaic[:, :20] = np.nan
+    mosaic[5, 100] = np.inf
+    with pytest.raises(ImageError, match="--nan keep"):
+        run(mosaic, tiny_model, shift_px=-1.0, level_px=3.0)
+    out = np.empty_like(mosaic)
+    engine = Engine(tiny_model, "cpu", "float32")
+    finish(refocus_steps(FocalStack(mosaic), RefocusRequest(shift_px=-1.0, level_px=3.0), engine, out, keep_nan=True))
+    assert np.array_equal(np.isnan(out), np.isnan(mosaic)) and np.isinf(out[5, 100])
+
+
+@pytest.mark.parametrize("value", [0, 7, 65535])
+def test_blank_images_are_copied_with_a_note(tiny_model: Model, value: int) -> None:
+    image = np.full((40, 50), value, np.uint16)
+    result = focuslab.refocus(FocalStack(image), sharpest=True, model=tiny_model)
+    assert np.array_equal(result.array, image)
+    assert any("blank" in note for note in result.provenance["notes"])
+
+
+def test_negative_floats_are_fine(blurred: np.ndarray, tiny_model: Model) -> None:
+    image = blurred.astype(np.float32) - 5000
+    assert np.isfinite(run(image, tiny_model, shift_px=-2.0, level_px=4.0)).all()
+
+
+def test_beyond_the_trained_range_works_and_says_so(blurred: np.ndarray, tiny_model: Model) -> None:
+    stack = FocalStack(blurred)
+    beyond = focuslab.refocus(stack, shift_px=-6.0, level_px=4.0, model=tiny_model)
+    assert any("beyond the sharpest" in n for n in beyond.provenance["notes"])
+    beyond = focuslab.refocus(stack, shift_px=60.0, level_px=4.0, model=tiny_model)
+    assert any("outside the trained range" in n for n in beyond.provenance["notes"])
+    inside = focuslab.refocus(stack, shift_px=-3.0, level_px=4.0, model=tiny_model)
+    assert not any("Extrapolated" in n for n in inside.provenance["notes"])
+
+
+@pytest.mark.parametrize(
+    "request_,error,word",
+    [
+        ({}, RequestError, "exactly one"),
+        ({"shift_px": 1.0, "sharpest": True}, RequestError, "exactly one"),
+        ({"shift_px": 1.0, "level_px": 1.0, "level_um": 1.0}, RequestError, "once"),
+        ({"shift_px": 1.0, "level_px": -2.0}, RequestError, "negative"),
+        ({"shift_px": float("nan"), "level_px": 2.0}, RequestError, "finite"),
+        ({"shift_um": 1.0, "level_px": 2.0}, CalibrationError, "numerical aperture"),
+        ({"sharpest": True, "level_um": 3.0}, CalibrationError, "--level-px"),
+        ({"sharpest": True, "level_px": 400.0}, RequestError, "half of the image"),
+        ({"sharpest": True, "focus_plane": 0}, CalibrationError, "um need"),
+    ],
+)
+def test_requests_that_cannot_be_served(
+    blurred: np.ndarray, tiny_model: Model, request_: dict, error: type, word: str
+) -> None:
+    with pytest.raises(error, match=word):
+        focuslab.refocus(FocalStack(blurred), model=tiny_model, **request_)
+
+
+@pytest.mark.parametrize(
+    "change,word",
+    [({"focus_plane": 7}, "0 to 1"), ({"focus_plane": 0, "calibration": {"z_step_um": None}}, "z-step")],
+)
+def test_focus_planes_are_checked(blurred: np.ndarray, tiny_model: Model, change: dict, word: str) -> None:
+    stack = FocalStack(np.stack([blurred, blurred]), "ZYX", CALIBRATED.replace(**change.pop("calibration", {})))
+    with pytest.raises((RequestError, CalibrationError), match=word):
+        focuslab.refocus(stack, sharpest=True, model=tiny_model, **change)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 200), (15, 15)])
+def test_tiny_images_are_refused(tiny_model: Model, shape: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match="too small"):
+        focuslab.refocus(np.random.default_rng(0).random(shape), shift_px=1.0, level_px=2.0, model=tiny_model)
+
+
+@pytest.mark.parametrize("bad", [np.ones((20, 20), bool), np.ones((20, 20), complex), np.ones((2, 0, 20)), np.ones(5)])
+def test_arrays_that_are_no_images(tiny_model: Model, bad: np.ndarray) -> None:
+    with pytest.raises(ImageError):
+        focuslab.refocus(bad, shift_px=1.0, level_px=2.0, model=tiny_model)
+
+
+def test_a_device_that_is_not_there_is_an_error(tiny_model: Model) -> None:
+    for name in ("cuda:7", "quantum"):
+        with pytest.raises(DeviceError, match="not available"):
+            Engine(tiny_model, name)
+
+
+def test_between_meets_its_planes_and_warns(blurred: np.ndarray, tiny_model: Model) -> None:
+    other = np.roll(blurred, 3, 0)
+    assert np.array_equal(focuslab.between(blurred, other, 0.0, levels_px=(8.0, 4.0), model=tiny_model), blurred)
+    assert (
+        np.abs(focuslab.between(blurred, other, 1.0, levels_px=(8.0, 4.0), model=tiny_model).astype(int) - other).max()
+        <= 1
+    )
+    assert noise_gain(8.0) == pytest.approx(10.63, abs=0.01)
+    with pytest.raises(ImageError, match="Two planes"):
+        focuslab.between(blurred, other[:-1], 0.5, levels_px=(8.0, 4.0), model=tiny_model)
+
+
+def test_between_across_focus_says_so(blurred: np.ndarray, tiny_model: Model) -> None:
+    from focuslab.refocusing import between_steps
+
+    stack = FocalStack(np.stack([blurred] * 3), "ZYX", CALIBRATED)
+    out = np.empty(blurred.shape, blurred.dtype)
+    told = finish(between_steps(stack, 0, 2, 0.5, Engine(tiny_model, "cpu"), out, focus_plane=1))
+    assert any("different sides" in n for n in told["notes"])
+    with pytest.raises(RequestError, match="focus axis"):
+        finish(between_steps(replace(stack, axes="TYX"), 0, 2, 0.5, Engine(tiny_model, "cpu"), out))
+
+
+def test_a_coded_region_is_drawn_at_any_shift(blurred: np.ndarray, default_model: Model) -> None:
+    from focuslab.refocusing.intensity import measure_map
+    from focuslab.refocusing.plan import plane_facts
+    from focuslab.refocusing.tiling import Tile, read_region
+
+    stack, engine = FocalStack(blurred, "YX", CALIBRATED), Engine(default_model, "cpu")
+    facts = plane_facts(stack, (), 9.0, stack.optics(), measure_map(stack, [()]))
+    tile = Tile(0, 128, 0, 128)
+    coded = engine.encode(read_region(stack, (), tile, engine.halo(facts)), facts)
+    spread = [coded.at(shift)[:128, :128].std() for shift in (-9.0, -5.0, 0.0, 6.0)]
+    assert all(a > b for a, b in itertools.pairwise(spread)), spread
