@@ -221,3 +221,31 @@ def test_real_files_of_many_origins_open(shared_data: Path) -> None:
     assert beads.axes == "ZYX"
     assert beads.calibration.pixel_size_um == pytest.approx(1.3668)
     assert beads.calibration.z_step_um == pytest.approx(5.0)
+
+
+@pytest.mark.filterwarnings("ignore:.*truncating ImageJ file")  # what ImageJ itself does beyond 4 GB
+def test_imagej_hyperstacks_over_4_gb_open(tmp_path: Path) -> None:
+    shape = (2200, 1024, 1024)  # a sparse file: next to nothing on disk
+    array = tifffile.memmap(tmp_path / "a.tif", shape=shape, dtype=np.uint16, imagej=True, metadata={"axes": "ZYX"})
+    array[-1, 5, 7] = 99
+    array.flush()
+    del array
+    stack = read(tmp_path / "a.tif")
+    assert stack.axes == "ZYX" and stack.shape == shape
+    assert stack.plane((2199,))[5, 7] == 99
+
+
+def test_a_giant_in_one_compressed_strip_is_refused_with_the_reason(tmp_path: Path) -> None:
+    image = np.zeros((9000, 30000), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", image, compression="zlib", rowsperstrip=9000)
+    stack = read(tmp_path / "a.tif")  # 540 MB: within the bound
+    assert stack.shape == image.shape
+    import focuslab.io.tiff_pixels as tiff_pixels
+
+    before = tiff_pixels._LARGEST_SEGMENT
+    tiff_pixels._LARGEST_SEGMENT = 1 << 28
+    try:
+        with pytest.raises(ImageError, match="one block"):
+            read(tmp_path / "a.tif")
+    finally:
+        tiff_pixels._LARGEST_SEGMENT = before

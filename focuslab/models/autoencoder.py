@@ -1,15 +1,17 @@
 """The linear latent autoencoder: physics copies in, code out, and back.
 
-    F, v     = E(plane, copies)             features and their direction, per px of blur
+    F, v, a  = E(plane, copies)             features, their direction per px of blur, weights of the copies
     D(code)  = ladder(level) + G(F, ladder(level))
     R        = plane - D(code)              the remainder, float32
     decode   = D(code + shift * v) + R'     R' is R, faded (see `latent`)
 
-`ladder(level)` interpolates the physics copies of the plane at the level asked for, so that the network G only adds
-what the physics cannot know. All planes are in linear, normalised intensity; a signed square root before the first
-convolution makes photon noise even. The encoder is a small U-Net that starts at a quarter of the resolution (space to
-depth) and is told the blur level, the optical sampling and the noise by feature-wise modulation; the decoder is light,
-because it runs at every move of a slider. There is no normalisation over space: a tile gives what the whole gives.
+`ladder(level)` interpolates the physics copies of the plane at the level asked for, its sharp end being mixed from
+the plane and its deconvolved copies by the local weights a (flat ground wants much regularisation, an edge little),
+so that the network G only adds what the physics cannot know. All planes are in linear, normalised intensity; a signed
+square root before the first convolution makes photon noise even. The encoder is a small U-Net that starts at a
+quarter of the resolution (space to depth) and is told the blur level, the optical sampling and the noise by feature-
+wise modulation; the decoder is light, because it runs at every move of a slider. There is no normalisation over
+space: a tile gives what the whole gives.
 
 References
 ----------
@@ -85,10 +87,14 @@ class LinearLatentAutoencoder(nn.Module):
         code, direction
             `direction` is the change of the code per px of blur.
         """
-        features, direction = self.encoder(torch.cat([plane.float(), copies.deconvolved], 1), condition)
+        if copies.rungs[0] != 0:
+            raise ValueError(f"A ladder starts at the sharpest image, level 0, got {copies.rungs}.")
+        sources = torch.cat([plane.float(), copies.deconvolved], 1)
+        features, direction, mix = self.encoder(sources, condition)
+        ladder = torch.cat([blend(copies.ladder[:, :1], sources, mix), copies.ladder[:, 1:]], 1)
         level = condition[:, :1, None, None]
-        bare = LatentCode(features, copies.ladder, level, torch.zeros_like(plane), copies.rungs)
-        code = LatentCode(features, copies.ladder, level, plane - self.decode(bare), copies.rungs)
+        bare = LatentCode(features, ladder, level, torch.zeros_like(plane), copies.rungs)
+        code = LatentCode(features, ladder, level, plane - self.decode(bare), copies.rungs)
         still = torch.zeros((1, 1, 1, 1), device=plane.device)
         return code, LatentCode(direction, still, torch.ones_like(level), still, copies.rungs)
 
@@ -96,6 +102,23 @@ class LinearLatentAutoencoder(nn.Module):
         """Draw a code: (B, 1, Y, X), linear normalised intensity, float32."""
         base = ladder_at(code)
         return base + self.decoder(code.features, base) + code.remainder
+
+
+def blend(sharp: Tensor, sources: Tensor, mix: Tensor) -> Tensor:
+    """Sharp end of the ladder, moved towards each source by its local weight: sharp + sum_k a_k (source_k - sharp).
+
+    Parameters
+    ----------
+    sharp
+        (B, 1, Y, X).
+    sources
+        (B, K, Y, X): the plane and its deconvolved copies.
+    mix
+        (B, K, Y / 4, X / 4) weights; 0 leaves `sharp` as it is.
+    """
+    with torch.autocast(sharp.device.type, enabled=False):
+        weights = F.interpolate(mix.float(), scale_factor=4, mode="bilinear", align_corners=False)
+        return sharp + (weights * (sources - sharp)).sum(1, keepdim=True)
 
 
 def ladder_at(code: LatentCode) -> Tensor:
@@ -136,7 +159,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Two-scale U-Net from the plane and its deconvolved copies to features and direction."""
+    """Two-scale U-Net from the plane and its deconvolved copies to features, direction and local weights of copies."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -153,9 +176,12 @@ class Encoder(nn.Module):
         self.heads = nn.ModuleList(
             nn.Conv2d(w, 2 * c, 1) for w, c in zip(config.widths, config.code_widths, strict=True)
         )
-        self.radius = 4 * (1 + 2 * 2 * n1) + 8 * (2 * n2 + 1)
+        self.mix = nn.Conv2d(w1, 1 + config.copies, 1)
+        for parameter in self.mix.parameters():
+            nn.init.zeros_(parameter)
+        self.radius = 4 * (2 + 2 * 2 * n1) + 8 * (2 * n2 + 1)
 
-    def forward(self, planes: Tensor, condition: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def forward(self, planes: Tensor, condition: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
         film = self.condition(_expand(condition))
         x1 = self.stem(_to_blocks(planes))
         for block in self.fine:
@@ -169,7 +195,7 @@ class Encoder(nn.Module):
         heads = [head(x).float().chunk(2, 1) for head, x in zip(self.heads, (x1, x2), strict=True)]
         # A direction is per px of blur: the network says the change over the whole way to focus.
         way = condition[:, :1, None, None].clamp(min=1.0)
-        return tuple(f for f, _ in heads), tuple(v / way for _, v in heads)
+        return tuple(f for f, _ in heads), tuple(v / way for _, v in heads), self.mix(x1)
 
 
 class Decoder(nn.Module):

@@ -14,7 +14,8 @@ which is the Wiener filter for white noise of standard deviation sigma (one numb
 power falls like 1/f^2: on nuclei, filaments and puncta of all noise levels the best kappa is near 7000 in units
 of normalised intensity, and a constant instead of f^2 loses 1 to 3 dB. M_t = OTF_t; for t > b the filter is the
 relative blur, for t < b the relative deblur. The sharpest image, t = 0, is the in-focus image where the camera
-resolves diffraction, and the specimen on the camera's grid (M_0 = 1) where it does not (c >= 0.5, Airy radius below 1.2 px).
+resolves diffraction, and the specimen on the camera's grid (M_0 = 1) where it does not (c >= 0.5, Airy radius below
+1.2 px).
 
 Kernels are cut to min(8 r_px, 96) px, so that a tile with that halo agrees with the whole image. The momentum of
 the Richardson-Lucy iteration follows a fixed schedule rather than the data, for the same reason; its memory of
@@ -51,6 +52,7 @@ __all__ = [
     "bracket",
     "exact_rungs",
     "noise_sigma",
+    "wiener_gain",
 ]
 
 REGULARISATIONS = (30000.0, 7000.0, 1500.0)
@@ -221,9 +223,13 @@ def _kernels(key: str, level_px: float, octave: float, rungs: tuple[float, ...])
 
 def wiener(own: Tensor, target: Tensor, regularisation: float, size: int) -> Tensor:
     """Filter from the OTF of the plane to a target transfer function, on the rfft2 grid of `size`."""
-    fy, fx = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :]
-    noise_to_signal = regularisation * (fy**2 + fx**2 + _KNEE**2)
-    return target * own.conj() / (own.abs() ** 2 + noise_to_signal)
+    frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :])
+    return target * own.conj() / (own.abs() ** 2 + regularisation * (frequency**2 + _KNEE**2))
+
+
+def wiener_gain(transfer: Tensor, noise: Tensor, frequency: Tensor) -> Tensor:
+    """Gain of the middle Wiener filter for a real OTF: what `PhysicsFrontEnd` does, in one formula."""
+    return transfer / (transfer.square() + REGULARISATIONS[1] * noise**2 * (frequency**2 + _KNEE**2))
 
 
 def _sharpest(optics: Optics, size: int) -> Tensor:

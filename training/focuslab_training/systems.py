@@ -82,7 +82,7 @@ class AutoencoderSystem:
 class EstimatorSystem:
     """Level estimator: planes of many situations at once, some of them empty."""
 
-    situations = 6
+    situations = 5
     empty = 0.12
 
     def __init__(self, recipe: Recipe, specimens: SpecimenPool, seed: int, device: torch.device) -> None:

@@ -22,7 +22,6 @@ __all__ = ["Progress", "train_part"]
 
 _EMA = 0.998
 _CHECKPOINT_SECONDS = 180.0
-_LOG_STEPS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,13 @@ class Progress:
 
 
 def train_part(
-    system: System, *, minutes: float, learning_rate: float, checkpoint: Path, precision: str = "bfloat16"
+    system: System,
+    *,
+    minutes: float,
+    learning_rate: float,
+    checkpoint: Path,
+    precision: str = "bfloat16",
+    report_every: int = 100,
 ) -> Iterator[Progress]:
     """Train a system's network in place; at the end (or when the generator is closed) it holds the average.
 
@@ -51,11 +56,13 @@ def train_part(
         File written every three minutes; an existing one is continued. A CSV log lies beside it.
     precision
         ``bfloat16`` autocast or ``float32``.
+    report_every
+        Steps between reports.
 
     Yields
     ------
     Progress
-        Every hundred steps.
+        Every `report_every` steps.
     """
     network = system.network
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -95,7 +102,7 @@ def train_part(
             step += 1
             for name, number in numbers.items():
                 figures[name].append(number)
-            if step % _LOG_STEPS == 0:
+            if step % report_every == 0:
                 means = {name: sum(values) / len(values) for name, values in figures.items()}
                 figures.clear()
                 _log(checkpoint.with_suffix(".csv"), step, done, means)
