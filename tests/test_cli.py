@@ -178,7 +178,7 @@ def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(
     source = make(image) if make else image
     before = listing(tmp_path)
     model = () if "--model" in arguments else ("--model", tiny)
-    code, out, err = cli("refocus", source, "-o", tmp_path / "out.tif", *arguments, *model)
+    code, out, err = cli("refocus", source, "-o", tmp_path / "new" / "folder", *arguments, *model)
     assert code == 2, (out, err)
     assert len(err.strip().splitlines()) == 1, err
     import re

@@ -1,6 +1,8 @@
 """`focuslab refocus`: deblur or blur TIFF files."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,10 +104,27 @@ def _one(
     from focuslab.io import StackWriter
     from focuslab.refocusing import refocus_steps
 
-    with StackWriter(target, stack, overwrite=overwrite) as writer:
+    with _made(target.parent), StackWriter(target, stack, overwrite=overwrite) as writer:
         steps = refocus_steps(stack, request, engine, writer.array, keep_nan=keep_nan, tile=tile // 8 * 8)
         writer.provenance = follow(target.name, steps)
     return writer.provenance
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; if what follows fails, unmake what is new and empty of it."""
+    fresh = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    try:
+        yield
+    except BaseException:
+        for path in fresh:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def _jobs(inputs: list[Path], output: Path, pattern: str | None) -> list[tuple[str, Path | FocalStack, Path]]:
@@ -127,10 +146,6 @@ def _jobs(inputs: list[Path], output: Path, pattern: str | None) -> list[tuple[s
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise RequestError(f"Several inputs are called {twice[0]}: refocus them into different folders.")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {output} cannot be made: {error.strerror}.") from error
     return [(name, source, output / target) for name, target, source in sources]
 
 

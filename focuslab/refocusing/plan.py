@@ -101,7 +101,7 @@ def _plan_plane(
     level, estimate = request.given_level(stack, index, optics), None
     if level is None:
         estimate = estimates.of(index, optics)
-        level = estimate.level_px
+        level = min(estimate.level_px, min(stack.plane_shape) / 2, estimates.largest)
         if not estimate.found:
             plan.note("No structure: a plane without structure has no blur level and is copied unchanged.")
             return PlanePlan(index, None, 0.0, estimate)
@@ -139,6 +139,7 @@ class _Estimates:
 
     def __init__(self, stack: FocalStack, model: Model) -> None:
         self._stack, self._model = stack, model
+        self.largest = model.card.levels_px[1]
         self._known: dict[tuple[int, int], LevelEstimate] = {}
 
     def of(self, index: tuple[int, ...], optics: Optics) -> LevelEstimate:
