@@ -10,7 +10,7 @@ import torch
 import focuslab
 from focuslab.errors import CalibrationError, DeviceError, ImageError, RequestError
 from focuslab.models.bundle import Model
-from focuslab.optics import Optics
+from focuslab.optics import Optics, defocus, phantom
 from focuslab.refocusing import Engine, RefocusRequest, finish, noise_gain, refocus_steps
 from focuslab.refocusing import steps as steps_module
 from focuslab.refocusing.plan import plan_refocus
@@ -49,8 +49,10 @@ def test_there_is_no_special_case_for_shift_zero() -> None:
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 3.0, 9.0, 25.0])
-def test_a_tiny_shift_changes_next_to_nothing(blurred: np.ndarray, default_model: Model, level: float) -> None:
-    image = blurred.astype(np.float32)
+def test_a_tiny_shift_changes_next_to_nothing(default_model: Model, optics: Optics, level: float) -> None:
+    specimen = torch.from_numpy(phantom("nuclei", (203, 181), seed=5, scale_px=14))
+    light = defocus(specimen, optics, optics.defocus_um(level))[0].numpy()
+    image = (100 + 1500 * light + np.random.default_rng(0).normal(0, 8, light.shape)).astype(np.float32)
     span = float(np.percentile(image, 99.9) - np.percentile(image, 0.5))
     for shift in (0.01, -0.01):
         change = np.abs(run(image, default_model, precision="auto", shift_px=shift, level_px=level) - image)
@@ -60,8 +62,6 @@ def test_a_tiny_shift_changes_next_to_nothing(blurred: np.ndarray, default_model
 @pytest.mark.parametrize("level", [0.0, 4.0, 12.0, 45.0])
 @pytest.mark.parametrize("precision,tolerance", [("float32", 1e-3), ("bfloat16", 5e-3)])
 def test_tiled_is_untiled(default_model: Model, precision: str, tolerance: float, level: float) -> None:
-    from focuslab.optics import defocus, phantom
-
     optics = Optics.nominal()
     specimen = torch.from_numpy(phantom("mixed", (411, 397), seed=11))
     noise = np.random.default_rng(0).normal(0, 0.004, specimen.shape)

@@ -15,6 +15,9 @@ from focuslab.refocusing.intensity import finite
 __all__ = ["LevelEstimate", "estimate_level", "measure_noise"]
 
 
+_SURE = 0.9  # odds of structure below which a plane is taken as empty
+
+
 @dataclass(frozen=True, slots=True)
 class LevelEstimate:
     """Blur level read from a plane.
@@ -33,7 +36,7 @@ class LevelEstimate:
     @property
     def found(self) -> bool:
         """Whether the plane has structure."""
-        return self.structure > 0.5
+        return self.structure > _SURE
 
 
 def estimate_level(windows: Sequence[NDArray[Any]], model: Model, sampling: float) -> LevelEstimate:
@@ -69,7 +72,7 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, sampling: floa
         with torch.inference_mode():
             level, odds = model.estimator(tensor, condition)
         found.append((float(torch.expm1(level)), float(torch.sigmoid(odds))))
-    structured = [level for level, odds in found if odds > 0.5]
+    structured = [level for level, odds in found if odds > _SURE]
     structure = max(odds for _, odds in found)
     return LevelEstimate(max(float(np.median(structured)), 0.0) if structured else 0.0, structure)
 
