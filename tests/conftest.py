@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from focuslab.models.autoencoder import AutoencoderConfig, LinearLatentAutoencoder
+from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import Model, ModelCard
 from focuslab.models.estimator import EstimatorConfig, LevelEstimator
+from focuslab.models.networks import AutoencoderConfig
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics, defocus, phantom
 
@@ -43,7 +44,7 @@ def tiny_model() -> Model:
     config = AutoencoderConfig(widths=(8, 12), blocks=(1, 1), code_widths=(4, 4))
     autoencoder = LinearLatentAutoencoder(config)
     torch.nn.init.normal_(autoencoder.decoder.leave.weight, std=0.05)
-    estimator = LevelEstimator(EstimatorConfig(widths=(4, 6, 8)))
+    estimator = LevelEstimator(EstimatorConfig(width=4, context=4))
     card = ModelCard(name="tiny", autoencoder=config.model_dump(), estimator=estimator.config.model_dump())
     return Model(card, autoencoder, estimator)
 

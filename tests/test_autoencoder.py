@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from focuslab.models.autoencoder import AutoencoderConfig, LinearLatentAutoencoder, ladder_at
+from focuslab.models.autoencoder import LinearLatentAutoencoder, ladder_at
 from focuslab.models.frontend import PhysicsCopies
 from focuslab.models.latent import LatentCode, along_line
+from focuslab.models.networks import AutoencoderConfig
 from focuslab.models.reference import ReferenceAutoencoder
 
 
@@ -11,7 +12,7 @@ def inputs(batch: int = 2, size: int = 64) -> tuple[torch.Tensor, PhysicsCopies,
     g = torch.Generator().manual_seed(0)
     plane = torch.rand(batch, 1, size, size, generator=g)
     copies = PhysicsCopies(
-        torch.rand(batch, 5, size, size, generator=g),
+        torch.rand(batch, 5, size, size, generator=g).split(1, 1),
         torch.rand(batch, 3, size, size, generator=g),
         (0.0, 4.8, 7.0),
     )
@@ -57,7 +58,7 @@ def test_a_batch_gives_what_its_members_give() -> None:
         code, direction = net.encode(plane, copies, condition)
         together = net.decode(along_line(code, direction, -2.0))
         for i in range(3):
-            one = PhysicsCopies(copies.deconvolved[i : i + 1], copies.ladder[i : i + 1], copies.rungs)
+            one = PhysicsCopies(tuple(c[i : i + 1] for c in copies.deconvolved), copies.ladder[i : i + 1], copies.rungs)
             code, direction = net.encode(plane[i : i + 1], one, condition[i : i + 1])
             alone = net.decode(along_line(code, direction, -2.0))
             assert torch.allclose(alone, together[i : i + 1], atol=1e-5)
@@ -76,10 +77,43 @@ def test_the_receptive_field_fits_the_halo() -> None:
     assert int(reached.max()) - (size // 2 + 3) <= net.halo
 
 
-@pytest.mark.parametrize("level,expected", [(-1.0, 0.0), (0.0, 0.0), (5.0, 16.0), (3.0, 9.0 / 25 * 16), (9.0, 16.0)])
-def test_the_ladder_is_linear_in_the_square_of_the_level(level: float, expected: float) -> None:
-    rungs = torch.stack([torch.zeros(8, 8), torch.full((8, 8), 16.0)])[None]
-    code = LatentCode((), rungs, torch.full((1, 1, 1, 1), level), torch.zeros(1, 1, 8, 8), (0.0, 5.0))
+def test_a_tile_is_coded_without_what_only_the_encoder_needs() -> None:
+    net = network()
+    margin = net.encoder_halo
+    plane, copies, condition = inputs(1, 2 * margin + 64)
+    with torch.no_grad():
+        whole, narrow = (net.encode(plane, copies, condition, margin=m)[0] for m in (0, margin))
+        picture = net.decode(narrow)
+    assert narrow.features[0].shape[-1] == 16 and narrow.features[1].shape[-1] == 8
+    assert torch.equal(
+        narrow.features[0], whole.features[0][..., margin // 4 : -margin // 4, margin // 4 : -margin // 4]
+    )
+    assert torch.allclose(picture, plane[..., margin:-margin, margin:-margin], atol=1e-6)
+
+
+def test_a_code_without_remainder_draws_the_same_sharpest_picture() -> None:
+    net, (plane, copies, condition) = network(), inputs()
+    with torch.no_grad():
+        pictures = [
+            net.decode(along_line(*net.encode(plane, copies, condition, remainder=r), -6.0)) for r in (True, False)
+        ]
+    assert torch.equal(*pictures)
+
+
+def test_the_correction_draws_no_grid() -> None:
+    net = network()
+    features = tuple(torch.ones(1, 4, n, n) for n in (32, 16))
+    with torch.no_grad():
+        correction = net.decoder(features, torch.full((1, 1, 128, 128), 0.3))[0, 0, 40:-40, 40:-40]
+    assert float(correction.std()) < 1e-5, "flat features and a flat picture ask for a flat correction"
+
+
+@pytest.mark.parametrize(
+    "level,expected", [(-1.0, 0), (0.0, 0), (2.5, 8), (5.0, 16), (7.0, 16 + 24 / 75 * 9), (12.0, 25)]
+)
+def test_the_ladder_is_linear_in_the_level_to_the_first_rung_then_in_its_square(level: float, expected: float) -> None:
+    rungs = torch.stack([torch.full((8, 8), float(v)) for v in (0, 16, 25)])[None]
+    code = LatentCode((), rungs, torch.full((1, 1, 1, 1), level), None, (0.0, 5.0, 10.0))
     assert float(ladder_at(code).mean()) == pytest.approx(expected, abs=1e-4)
 
 

@@ -3,9 +3,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from focuslab_training.observations import normalise
 
 from focuslab.models.bundle import Model
-from focuslab.models.estimator import LevelEstimator, radial_spectrum
+from focuslab.models.estimator import LevelEstimator, safest_level
+from focuslab.models.evidence import TRIAL_LEVELS, gather_evidence, radial_spectrum
 from focuslab.optics import Optics, defocus, phantom
 from focuslab.refocusing.levels import estimate_level
 
@@ -18,10 +20,32 @@ def test_the_spectrum_of_noise_is_flat_and_that_of_structure_is_not() -> None:
     assert float((radial_spectrum(smooth, 48)[:, 10] - radial_spectrum(smooth, 48)[:, -1]).min()) > 0.5
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (33, 200), (512, 512)])
-def test_any_size_is_read(shape: tuple[int, int]) -> None:
-    level, odds = LevelEstimator()(torch.rand(2, 1, *shape), torch.full((2, 1), 0.7))
-    assert level.shape == odds.shape == (2,) and torch.isfinite(level).all() and torch.isfinite(odds).all()
+@pytest.mark.parametrize("shape", [(16, 16), (33, 200), (512, 600)])
+def test_any_size_is_read(optics: Optics, shape: tuple[int, int]) -> None:
+    scores, odds = LevelEstimator()(gather_evidence(torch.rand(shape), optics))
+    assert scores.shape == (1, 1 + len(TRIAL_LEVELS)) and odds.shape == (1,)
+    assert torch.isfinite(scores).all() and torch.isfinite(odds).all()
+
+
+@pytest.mark.parametrize("level", [13.0, 25.0])
+def test_the_misfit_has_its_last_dip_at_the_true_level(optics: Optics, level: float) -> None:
+    curve = gather_evidence(normalise(torch.from_numpy(planes(optics, level, 1)[0]).float()), optics).misfit[0]
+    dips = [i for i in range(1, len(curve) - 1) if curve[i] < min(curve[i - 1], curve[i + 1])]
+    assert TRIAL_LEVELS[dips[-1]] == pytest.approx(level, rel=0.1)
+    above = [i for i, trial in enumerate(TRIAL_LEVELS) if trial > 1.3 * level]
+    assert float((curve[above] - curve[dips[-1]]).min()) > 0.5
+
+
+def test_the_level_is_where_the_scores_are() -> None:
+    scores = torch.full((3, 1 + len(TRIAL_LEVELS)), -20.0)
+    scores[0, 0] = 5
+    scores[1, 21] = scores[1, 22] = 5
+    scores[2, 30] = 5
+    level, chance = safest_level(scores)
+    assert float(level[0]) == 0
+    assert float(level[1]) == pytest.approx((TRIAL_LEVELS[20] * TRIAL_LEVELS[21]) ** 0.5, rel=1e-3)
+    assert float(level[2]) == pytest.approx(TRIAL_LEVELS[29], rel=1e-3)
+    assert float(chance.min()) > 0.99
 
 
 def planes(optics: Optics, level: float, count: int = 6) -> list[np.ndarray]:
@@ -33,28 +57,28 @@ def planes(optics: Optics, level: float, count: int = 6) -> list[np.ndarray]:
 
 def test_more_blur_is_a_higher_level(default_model: Model, optics: Optics) -> None:
     found = [
-        np.median([estimate_level([p], default_model, optics.sampling).level_px for p in planes(optics, level)])
-        for level in (2.0, 5.0, 10.0, 20.0)
+        np.median([estimate_level([p], default_model, optics).level_px for p in planes(optics, level)])
+        for level in (2.0, 5.0, 10.0, 20.0, 30.0)
     ]
     assert all(a < b for a, b in itertools.pairwise(found)), found
 
 
-@pytest.mark.parametrize("level", [8.0, 14.0])
+@pytest.mark.parametrize("level", [8.0, 14.0, 25.0])
 def test_levels_are_about_right(default_model: Model, optics: Optics, level: float) -> None:
-    found = [estimate_level([p], default_model, optics.sampling) for p in planes(optics, level)]
+    found = [estimate_level([p], default_model, optics) for p in planes(optics, level)]
     assert all(f.found for f in found)
-    assert np.median([abs(f.level_px - level) / level for f in found]) < 0.3
+    assert np.median([abs(f.level_px - level) / level for f in found]) < 0.12
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_empty_fields_have_no_structure(default_model: Model, seed: int) -> None:
     rng = np.random.default_rng(seed)
     empty = rng.poisson(rng.uniform(5, 300), (256, 256)) + rng.normal(100, 2, (256, 256))
-    assert not estimate_level([empty], default_model, 0.6).found
+    assert not estimate_level([empty], default_model, Optics.nominal()).found
 
 
 def test_brightness_and_offset_do_not_matter(default_model: Model, optics: Optics) -> None:
     plane = planes(optics, 8.0, 1)[0]
-    plain = estimate_level([plane], default_model, optics.sampling)
-    moved = estimate_level([plane * 3000 + 500], default_model, optics.sampling)
+    plain = estimate_level([plane], default_model, optics)
+    moved = estimate_level([plane * 3000 + 500], default_model, optics)
     assert moved.level_px == pytest.approx(plain.level_px, rel=1e-3)

@@ -44,7 +44,7 @@ def refocus(
     focus_axis: opt.FocusAxis = None,
     model: opt.ModelName = "default",
     device: opt.Device = "auto",
-    tile: Annotated[int, typer.Option(min=128, help="Side of a tile, px.", rich_help_panel="Run")] = 1024,
+    tile: Annotated[int, typer.Option(min=128, help="Height of a tile, px.", rich_help_panel="Run")] = 1024,
     overwrite: opt.Overwrite = False,
 ) -> None:
     """Deblur (or blur) images: by a shift, or to the sharpest."""
@@ -158,5 +158,7 @@ def _summary(provenance: dict[str, Any]) -> str:
     shifts = sorted(p["shift_px"] for p in done)
     spread = f"{levels[0]:.1f}" if levels[0] == levels[-1] else f"{levels[0]:.1f} to {levels[-1]:.1f}"
     moved = f"{shifts[0]:+.1f}" if shifts[0] == shifts[-1] else f"{shifts[0]:+.1f} to {shifts[-1]:+.1f}"
-    text = f"{len(done)} planes, blur level {spread} px ({done[0]['level']}), shift {moved} px"
+    sure = [p["confidence"] for p in done if "confidence" in p]
+    origin = done[0]["level"] + (f", {min(sure):.0%} sure" if sure else "")
+    text = f"{len(done)} planes, blur level {spread} px ({origin}), shift {moved} px"
     return text + (f", {provenance['saturated_pixels']} pixels saturated" if provenance["saturated_pixels"] else "")

@@ -104,8 +104,9 @@ def load_bundle(folder: str | Path) -> Model:
     """
     from safetensors.torch import load_file
 
-    from focuslab.models.autoencoder import AutoencoderConfig, LinearLatentAutoencoder
+    from focuslab.models.autoencoder import LinearLatentAutoencoder
     from focuslab.models.estimator import EstimatorConfig, LevelEstimator
+    from focuslab.models.networks import AutoencoderConfig
 
     folder = _folder(Path(folder))
     try:

@@ -1,20 +1,9 @@
-"""Blur level of a plane, read from the plane itself.
+"""Blur level of a plane, read from what the plane says about it.
 
-Three views of the plane are read together:
-
-- its radial power spectrum, signal over noise floor: defocus multiplies it by |OTF|^2, whose fall and dark rings lie
-  at frequencies set by the blur radius;
-- how it answers to being deconvolved at a series of trial levels: below the true level it stays smooth, above it
-  rings, goes negative and loses its sparse gradients;
-- a small convolutional network that pools over the field the places that it trusts.
-
-Out come the logarithm of the blur radius and the odds that there is any structure to judge by. One level per plane,
-never per tile. The trial OTFs are the closed form of Stokseth, which needs only the level and the sampling.
-
-References
-----------
-.. [1] P. A. Stokseth, "Properties of a defocused optical system", J. Opt. Soc. Am. 59, 1314 (1969),
-       doi 10.1364/JOSA.59.001314.
+The reader weighs the levels that were tried (see `evidence`) against each other: a few convolutions along the misfit
+curve, told the power spectrum, the noise and the sampling, give every trial level a score, and a score to "sharper
+than all of them". Out come a distribution over levels and the odds that there is any structure to judge by. One level
+per plane, never per tile.
 """
 
 import itertools
@@ -24,14 +13,12 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from focuslab.models.autoencoder import signed_sqrt
-from focuslab.models.frontend import noise_sigma, wiener_gain
+from focuslab.models.evidence import SPECTRUM_BINS, TRIAL_LEVELS, Evidence
 
-__all__ = ["EstimatorConfig", "LevelEstimator", "radial_spectrum", "stokseth_otf", "trial_answers"]
+__all__ = ["EstimatorConfig", "LevelEstimator", "safest_level"]
 
-_ANSWERS = 4  # figures per trial level
-_RINGS = 512  # frequencies per cycle/px at which radial filters are tabulated
-_LARGEST_TRIAL = 224  # px: side of the part of the plane that is deconvolved
+_NEIGHBOURS = 3  # trial levels on either side of the chosen one that are averaged
+_SHARP = 0.7  # px: what "sharper than all" stands for when losses are weighed
 
 
 class EstimatorConfig(BaseModel):
@@ -39,138 +26,52 @@ class EstimatorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    widths: tuple[int, ...] = Field(default=(16, 32, 48, 64), description="channels after each halving")
-    bins: int = Field(default=48, description="frequencies of the radial spectrum")
-    trials: int = Field(default=12, description="levels at which the plane is deconvolved")
-    hidden: int = Field(default=192, description="width of the reading layers")
+    width: int = Field(default=48, description="channels along the misfit curve")
+    context: int = Field(default=24, description="channels of what holds for all levels")
+    layers: int = Field(default=3, description="convolutions along the misfit curve")
+    reach: int = Field(default=9, description="trial levels that a convolution sees")
 
 
 class LevelEstimator(nn.Module):
-    """Planes (B, 1, Y, X) and sampling numbers (B, 1) to blur levels in px and odds of structure.
-
-    Notes
-    -----
-    Planes are normalised to 0 in the dark; Y and X are at least 16.
-    """
+    """Evidence of planes to scores of levels and odds of structure."""
 
     def __init__(self, config: EstimatorConfig | None = None) -> None:
         super().__init__()
         self.config = config or EstimatorConfig()
-        widths, hidden = self.config.widths, self.config.hidden
-        self.enter = nn.Conv2d(1, widths[0], 3, stride=2, padding=1)
-        self.steps = nn.ModuleList()
-        for narrow, wide in itertools.pairwise(widths):
-            self.steps.append(nn.Conv2d(narrow, narrow, 3, padding=1))
-            self.steps.append(nn.Conv2d(narrow, wide, 3, stride=2, padding=1))
-        self.attention = nn.Conv2d(widths[-1], widths[-1], 1)
-        self.read = nn.Sequential(
-            nn.Linear(2 * widths[-1] + self.config.bins + 2 + _ANSWERS * self.config.trials, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, 2),
-        )
+        width, context, reach = self.config.width, self.config.context, self.config.reach
+        self.context = nn.Sequential(nn.Linear(SPECTRUM_BINS + 4, 64), nn.ReLU(), nn.Linear(64, context), nn.ReLU())
+        widths = [2 + context] + [width] * self.config.layers
+        self.curve = nn.ModuleList(nn.Conv1d(a, b, reach, padding=reach // 2) for a, b in itertools.pairwise(widths))
+        self.score = nn.Conv1d(width, 1, 1)
+        self.whole = nn.Sequential(nn.Linear(2 * width + context, 64), nn.ReLU(), nn.Linear(64, 2))
 
-    def forward(self, planes: Tensor, sampling: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log(1 + level) (B,) and the logit of "there is structure" (B,)."""
-        x = self.enter(signed_sqrt(F.avg_pool2d(planes, 2)))
-        for step in self.steps:
-            x = step(F.relu(x))
-        x = x.float()
-        weight = self.attention(F.relu(x)).float().flatten(2).softmax(-1)
-        trusted, mean = (x.flatten(2) * weight).sum(-1), x.flatten(2).mean(-1)
-        with torch.autocast(x.device.type, enabled=False):
-            spectrum = radial_spectrum(planes.float(), self.config.bins)
-            answers = trial_answers(planes.float(), sampling, self.config.trials)
-            out = self.read(torch.cat([trusted, mean, spectrum, sampling.log(), sampling, answers], 1))
-        return out[:, 0], out[:, 1]
+    def forward(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """Return scores (B, 1 + len(TRIAL_LEVELS)), the first for "sharper", and the logit of "structure" (B,)."""
+        misfit = evidence.misfit
+        low, high = misfit.min(1, keepdim=True).values, misfit.max(1, keepdim=True).values
+        context = self.context(torch.cat([evidence.spectrum, evidence.facts, low, high], 1))
+        place = torch.linspace(-1, 1, misfit.shape[1], device=misfit.device).expand_as(misfit)
+        x = torch.stack([misfit - low, place], 1)
+        x = torch.cat([x, context[:, :, None].expand(-1, -1, x.shape[-1])], 1)
+        for step in self.curve:
+            x = F.relu(step(x))
+        sharper, structure = self.whole(torch.cat([x.mean(-1), x.amax(-1), context], 1)).unbind(1)
+        return torch.cat([sharper[:, None], self.score(x)[:, 0]], 1), structure
 
 
-def radial_spectrum(planes: Tensor, bins: int) -> Tensor:
-    """Logarithm of the radial power over the noise floor, at fixed frequencies.
+def safest_level(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels in px (B,) from scores of trial levels, and the chance (B,) that they are right to about a quarter.
 
-    Parameters
-    ----------
-    planes
-        (B, 1, Y, X), of any size.
-    bins
-        Number of frequencies, evenly spaced in their logarithm from 0.01 to 0.5 cycles/px.
-
-    Returns
-    -------
-    Tensor (B, bins)
-        log10(power / floor) / 2, the floor being the mean over the corners of the spectrum (beyond 0.5 cycles/px).
+    The level is where the loss that is to be expected is least: deblurring by too much costs more decibels than by too
+    little, up to all that there is to lose. About that trial level the mean is taken; 0 stands for "sharper than all".
     """
-    height, width = planes.shape[-2:]
-    device = planes.device
-    window = torch.outer(torch.hann_window(height, device=device), torch.hann_window(width, device=device))
-    mean = (planes * window).sum((-2, -1), keepdim=True) / window.sum()
-    power = torch.fft.rfft2((planes - mean) * window)[:, 0].abs().square()
-    fy, fx = torch.fft.fftfreq(height, device=device), torch.fft.rfftfreq(width, device=device)
-    size = max(height, width)
-    ring = (torch.hypot(fy[:, None], fx[None, :]) * size).round().long().flatten()
-    rings = size // 2 + 1
-    total = torch.zeros(len(planes), int(ring.max()) + 1, device=device).index_add_(1, ring, power.flatten(1))
-    count = torch.zeros(total.shape[1], device=device).index_add_(0, ring, torch.ones_like(ring, dtype=power.dtype))
-    floor = total[:, rings:].sum(1, keepdim=True) / count[rings:].sum()
-    profile = torch.log10((total / count.clamp(min=1) + 1e-12) / (floor + 1e-12))[:, :rings]
-    wanted = torch.logspace(-2, torch.tensor(0.5).log10().item(), bins, device=device) * size
-    below = wanted.long().clamp(1, rings - 2)
-    share = (wanted - below).clamp(0, 1)
-    return torch.lerp(profile[:, below], profile[:, below + 1], share) / 2
-
-
-@torch.no_grad()
-def trial_answers(planes: Tensor, sampling: Tensor, trials: int) -> Tensor:
-    """How planes look when they are deconvolved at trial levels from 1.5 to 45 px.
-
-    Returns
-    -------
-    Tensor (B, 4 * trials)
-        Contrast, negativity, sparsity of the gradient and kurtosis at every level, as logarithms.
-    """
-    height, width = (min(n, _LARGEST_TRIAL) for n in planes.shape[-2:])
-    top, left = (planes.shape[-2] - height) // 2, (planes.shape[-1] - width) // 2
-    part = planes[..., top : top + height, left : left + width]
-    noise = noise_sigma(part).clamp(min=1e-3)[:, None, None, None]
-    mean = part.mean((-2, -1), keepdim=True)
-    taper = torch.outer(_taper(height), _taper(width)).to(part.device)
-    spectrum = torch.fft.rfft2((part - mean) * taper)
-    ring = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None, :]) * _RINGS
-    frequency = torch.arange(_RINGS, device=part.device) / _RINGS
-    levels = torch.logspace(0.176, 1.653, trials, device=part.device)[None, :, None]
-    gain = wiener_gain(stokseth_otf(frequency, levels, sampling[:, :, None]), noise[..., 0], frequency)
-    trial = torch.fft.irfft2(spectrum * gain[..., ring.round().long().to(part.device)], s=(height, width))
-    spread = trial.std((-2, -1), keepdim=True) + 1e-6
-    trial = trial / spread
-    floor = mean / spread
-    negative = F.relu(-(trial + floor)).mean((-2, -1))
-    steps = torch.diff(trial, dim=-1).flatten(2)
-    sparsity = steps.abs().mean(-1) / (steps.square().mean(-1).sqrt() + 1e-6)
-    kurtosis = trial.square().square().mean((-2, -1))
-    answers = [spread[..., 0, 0].log(), (negative + 1e-3).log(), sparsity.log() * 4, kurtosis.clamp(min=1).log()]
-    return torch.cat(answers, 1) / 2
-
-
-def stokseth_otf(frequency: Tensor, level_px: Tensor, sampling: Tensor) -> Tensor:
-    """OTF of a defocused circular pupil in closed form [1]_.
-
-    Parameters
-    ----------
-    frequency
-        Cycles/px.
-    level_px
-        Radius of the geometric blur disc, px.
-    sampling
-        Sampling number c; the OTF ends at 2 c cycles/px.
-    """
-    share = (frequency / (2 * sampling)).clamp(max=1)
-    focus = (1 - 0.69 * share + 0.0076 * share**2 + 0.043 * share**3) * (share < 1)
-    x = (2 * torch.pi * level_px * frequency * (1 - share)).clamp(min=1e-4)
-    return focus * 2 * torch.special.bessel_j1(x) / x
-
-
-def _taper(n: int) -> Tensor:
-    """Window that falls to 0 over the outer eighth of a side."""
-    edge = torch.arange(n).add(0.5).minimum(n - torch.arange(n).sub(-0.5)) / (n / 8)
-    return 0.5 - 0.5 * torch.cos(torch.pi * edge.clamp(0, 1))
+    chance = scores.softmax(1)
+    logs = torch.tensor([_SHARP, *TRIAL_LEVELS], device=scores.device).log()
+    excess = logs[:, None] - logs[None, :]  # (chosen, true)
+    loss = torch.where(excess > 0, (25 * excess).clamp(max=10), (-10 * excess).clamp(max=6))
+    best = (chance @ loss.T).argmin(1, keepdim=True)
+    trial = torch.arange(len(logs), device=scores.device)
+    near = chance * ((trial - best).abs() <= _NEIGHBOURS)
+    trials = near * (trial > 0)
+    level = ((trials * logs).sum(1) / trials.sum(1).clamp(min=1e-9)).exp()
+    return torch.where(best[:, 0] == 0, torch.zeros_like(level), level), near.sum(1)

@@ -35,19 +35,19 @@ class LatentCode:
     features
         Feature maps (B, C_i, Y / s_i, X / s_i), fine to coarse.
     ladder
-        (B, K, Y, X) physics copies at the blur levels `rungs`.
+        (B, K, Y, X) physics copies at the blur levels `rungs`; None in a direction, along which they do not change.
     level
         (B, 1, 1, 1) blur level in px.
     remainder
-        (B, 1, Y, X).
+        (B, 1, Y, X), or None for nothing.
     rungs
         Blur levels of the ladder in px, ascending: common to codes that are combined.
     """
 
     features: tuple[Tensor, ...]
-    ladder: Tensor
+    ladder: Tensor | None
     level: Tensor
-    remainder: Tensor
+    remainder: Tensor | None
     rungs: tuple[float, ...]
 
     def __add__(self, other: LatentCode) -> LatentCode:
@@ -55,18 +55,18 @@ class LatentCode:
             raise ValueError(f"Codes on different ladders cannot be combined: {self.rungs} and {other.rungs}.")
         return LatentCode(
             tuple(a + b for a, b in zip(self.features, other.features, strict=True)),
-            self.ladder + other.ladder,
+            _sum(self.ladder, other.ladder),
             self.level + other.level,
-            self.remainder + other.remainder,
+            _sum(self.remainder, other.remainder),
             self.rungs,
         )
 
     def __mul__(self, factor: float | Tensor) -> LatentCode:
         return LatentCode(
             tuple(a * factor for a in self.features),
-            self.ladder * factor,
+            _times(self.ladder, factor),
             self.level * factor,
-            self.remainder * factor,
+            _times(self.remainder, factor),
             self.rungs,
         )
 
@@ -87,7 +87,7 @@ def along_line(code: LatentCode, direction: LatentCode, shift: float | Tensor) -
         Change of the blur level, px, negative towards sharp; a number or (B, 1, 1, 1).
     """
     moved = code + shift * direction
-    return replace(moved, remainder=code.remainder * fade(shift, code.level))
+    return replace(moved, remainder=_times(code.remainder, fade(shift, code.level)))
 
 
 def between_codes(a: LatentCode, b: LatentCode, t: float) -> LatentCode:
@@ -100,10 +100,18 @@ def between_codes(a: LatentCode, b: LatentCode, t: float) -> LatentCode:
     line = a + t * (b - a)
     inside = a + min(max(t, 0.0), 1.0) * (b - a)
     beyond = line.level - inside.level
-    return replace(line, ladder=inside.ladder, remainder=inside.remainder * fade(beyond, inside.level))
+    return replace(line, ladder=inside.ladder, remainder=_times(inside.remainder, fade(beyond, inside.level)))
 
 
 def fade(shift: float | Tensor, level: Tensor) -> Tensor:
     """Share of the remainder left after a shift: 1 at shift 0, flat there, 0 from one `level` (>= 1 px) away on."""
     way = (torch.as_tensor(shift, device=level.device).abs() / level.clamp(min=1.0)).clamp(max=1.0)
     return 0.5 * (1 + torch.cos(torch.pi * way))
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a + b
+
+
+def _times(a: Tensor | None, factor: float | Tensor) -> Tensor | None:
+    return None if a is None else a * factor

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from focuslab.optics.imaging import convolve, defocus, defocus_volume, mirror_pad
     from focuslab.optics.phantoms import PHANTOMS, phantom
     from focuslab.optics.pupil import otf, psf, psf_size
+    from focuslab.optics.radial import camera_otf
 
 _HOME = {
     "Camera": "camera",
+    "camera_otf": "radial",
     "convolve": "imaging",
     "defocus": "imaging",
     "defocus_volume": "imaging",
@@ -31,6 +33,7 @@ __all__ = [
     "PHANTOMS",
     "Camera",
     "Optics",
+    "camera_otf",
     "convolve",
     "defocus",
     "defocus_volume",

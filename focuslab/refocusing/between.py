@@ -162,7 +162,7 @@ def _levels(
         if away[0] * away[1] < 0:
             plan.note("The two planes lie on different sides of focus: the line between them is not defocus.")
         return optics.radius_px(away[0] * step), optics.radius_px(away[1] * step)
-    found = [estimate_level(sample_plane(stack, e), engine.model, optics.sampling) for e in ends]
+    found = [estimate_level(sample_plane(stack, e), engine.model, optics) for e in ends]
     plan.note("Levels were estimated: that both planes lie on the same side of focus could not be checked.")
     return found[0].level_px, found[1].level_px
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from focuslab.models.bundle import Model
 from focuslab.models.frontend import LADDER, PhysicsFrontEnd, exact_rungs
-from focuslab.models.latent import LatentCode, along_line
+from focuslab.models.latent import LatentCode, along_line, fade
 from focuslab.optics import Optics
 from focuslab.refocusing.devices import Precision, choose_device, choose_precision
 from focuslab.refocusing.intensity import IntensityMap
 
-__all__ = ["CodedRegion", "Engine", "PlaneFacts"]
+__all__ = ["CodedRegion", "Engine", "PlaneFacts", "keeps_remainder"]
 
 _WIDE = ("i4", "u4", "i8", "u8", "f8")  # types whose pixels do not fit a float32
 
@@ -45,6 +45,11 @@ class PlaneFacts:
     noise: float
     optics: Optics
     intensity: IntensityMap
+
+
+def keeps_remainder(facts: PlaneFacts, *shifts: float) -> bool:
+    """Whether any shift, px, keeps something of the remainder of a plane's code."""
+    return any(float(fade(shift, torch.tensor(facts.level_px))) > 0 for shift in shifts)
 
 
 class Engine:
@@ -73,9 +78,12 @@ class Engine:
     @staticmethod
     def rungs(facts: PlaneFacts, *shifts: float) -> tuple[float, ...]:
         """Ladder made for the given shifts, px: its rungs are the very levels that are decoded."""
-        return exact_rungs([facts.level_px, *(facts.level_px + shift for shift in shifts)])
+        own = [facts.level_px] if keeps_remainder(facts, *shifts) else []
+        return exact_rungs([*own, *(facts.level_px + shift for shift in shifts)])
 
-    def encode(self, counts: NDArray[Any], facts: PlaneFacts, rungs: tuple[float, ...] = LADDER) -> "CodedRegion":
+    def encode(
+        self, counts: NDArray[Any], facts: PlaneFacts, rungs: tuple[float, ...] = LADDER, *, remainder: bool = True
+    ) -> "CodedRegion":
         """Encode a region with its halo.
 
         Parameters
@@ -86,6 +94,8 @@ class Engine:
             Of the plane that the region belongs to.
         rungs
             Blur levels of the ladder: all of them for a slider, `Engine.rungs` for known shifts.
+        remainder
+            Whether any of the shifts to come needs it, see `keeps_remainder`.
         """
         wide = counts.dtype.str[1:] in _WIDE and self.device.type != "mps"
         normal = facts.intensity.normalise(counts, np.float64 if wide else np.float32)
@@ -97,14 +107,17 @@ class Engine:
         )
         inner = plane[..., margin:-margin, margin:-margin]
         with torch.inference_mode():
-            copies = front_end.copies(plane.float(), facts.level_px, facts.noise, rungs).cropped(margin)
+            copies = front_end.copies(plane.float(), facts.level_px, facts.noise, rungs, margin=margin)
             with torch.autocast(self.device.type, self.dtype, enabled=self._fast):
-                code, direction = self.model.autoencoder.encode(inner, copies, condition)
+                network = self.model.autoencoder
+                code, direction = network.encode(
+                    inner, copies, condition, margin=network.encoder_halo, remainder=remainder
+                )
         return CodedRegion(self, facts, code, direction)
 
     def decode(self, code: LatentCode, intensity: IntensityMap) -> NDArray[np.float64]:
         """Counts of a code, without the network's halo."""
-        halo = self.model.autoencoder.halo
+        halo = self.model.autoencoder.decoder_halo
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self._fast):
             picture = self.model.autoencoder.decode(code)[0, 0, halo:-halo, halo:-halo]
         return intensity.counts(picture.cpu().numpy())

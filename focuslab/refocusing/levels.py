@@ -9,13 +9,17 @@ import torch
 from numpy.typing import NDArray
 
 from focuslab.models.bundle import Model
+from focuslab.models.estimator import safest_level
+from focuslab.models.evidence import gather_evidence, mean_evidence
 from focuslab.models.frontend import noise_sigma
+from focuslab.optics import Optics
 from focuslab.refocusing.intensity import finite
 
 __all__ = ["LevelEstimate", "estimate_level", "measure_noise"]
 
 
 _SURE = 0.9  # odds of structure below which a plane is taken as empty
+_READ = 3  # windows of a plane that are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +32,13 @@ class LevelEstimate:
         Radius of the blur disc, px; 0 where there is no structure.
     structure
         Probability that there is structure to judge by.
+    confidence
+        Probability that the level is right to about a quarter, if there is structure.
     """
 
     level_px: float
     structure: float
+    confidence: float = 0.0
 
     @property
     def found(self) -> bool:
@@ -39,42 +46,36 @@ class LevelEstimate:
         return self.structure > _SURE
 
 
-def estimate_level(windows: Sequence[NDArray[Any]], model: Model, sampling: float) -> LevelEstimate:
+NOTHING = LevelEstimate(0.0, 0.0)
+
+
+def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics) -> LevelEstimate:
     """Estimate the blur level of one plane.
 
     Parameters
     ----------
     windows
-        Parts of the plane (Y, X) in any linear unit, together normalised here.
+        Parts of the plane (Y, X) in any linear unit, together normalised here; the most structured ones are read.
     model
         Its estimator is used.
-    sampling
-        Sampling number c of the optics.
-
-    Returns
-    -------
-    LevelEstimate
-        Median over the windows that have structure.
+    optics
+        The microscope that took the plane.
     """
     values = np.concatenate([w.ravel() for w in windows]).astype(np.float64)
     values = values[np.isfinite(values)]
     if values.size == 0:
-        return LevelEstimate(0.0, 0.0)
+        return NOTHING
     dark, bright = np.percentile(values, (0.5, 99.9))
     if not bright > dark:
-        return LevelEstimate(0.0, 0.0)
+        return NOTHING
+    normal = [(finite(w, keep_nan=True).astype(np.float64) - dark) / (bright - dark) for w in windows]
+    normal.sort(key=lambda w: -float(np.std(np.sqrt(np.maximum(w, 0)))))
     device = next(model.estimator.parameters()).device
-    condition = torch.tensor([[sampling]], dtype=torch.float32, device=device)
-    found = []
-    for window in windows:
-        plane = (finite(window, keep_nan=True).astype(np.float64) - dark) / (bright - dark)
-        tensor = torch.from_numpy(plane.astype(np.float32))[None, None].to(device)
-        with torch.inference_mode():
-            level, odds = model.estimator(tensor, condition)
-        found.append((float(torch.expm1(level)), float(torch.sigmoid(odds))))
-    structured = [level for level, odds in found if odds > _SURE]
-    structure = max(odds for _, odds in found)
-    return LevelEstimate(max(float(np.median(structured)), 0.0) if structured else 0.0, structure)
+    with torch.inference_mode():
+        said = [gather_evidence(torch.from_numpy(w.astype(np.float32)).to(device), optics) for w in normal[:_READ]]
+        scores, odds = model.estimator(mean_evidence(said))
+        level, chance = safest_level(scores)
+    return LevelEstimate(float(level), float(torch.sigmoid(odds)), float(chance))
 
 
 def measure_noise(windows: Sequence[NDArray[Any]], scale: float) -> float:

@@ -148,12 +148,14 @@ class _Estimates:
         if key not in self._known:
             frames = sorted({int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)})
             votes = [
-                estimate_level(sample_plane(stack, self._at(index, t), _ESTIMATE_BUDGET), self._model, optics.sampling)
+                estimate_level(sample_plane(stack, self._at(index, t), _ESTIMATE_BUDGET), self._model, optics)
                 for t in frames
             ]
             found = [v for v in votes if v.found] or votes
             self._known[key] = LevelEstimate(
-                float(np.median([v.level_px for v in found])), float(np.median([v.structure for v in votes]))
+                float(np.median([v.level_px for v in found])),
+                float(np.median([v.structure for v in votes])),
+                float(np.median([v.confidence for v in found])),
             )
         return self._known[key]
 

@@ -55,7 +55,7 @@ def refocus(
     device
         ``auto``, ``cpu``, ``cuda``, ``mps``.
     tile
-        Side of a tile, px.
+        Height of a tile, px.
 
     Returns
     -------

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import focuslab
 from focuslab.errors import DeviceError
 from focuslab.optics import Optics
-from focuslab.refocusing.engine import Engine
+from focuslab.refocusing.engine import Engine, keeps_remainder
 from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.plan import PlanePlan, StackPlan, plan_refocus
 from focuslab.refocusing.request import RefocusRequest
@@ -94,7 +94,7 @@ def refocus_steps(
     keep_nan
         Leave pixels that are not finite as they are instead of refusing the image.
     tile
-        Side of a tile, px, a multiple of 8; halved when memory runs out.
+        Height of a tile, px, a multiple of 8; halved when memory runs out.
 
     Yields
     ------
@@ -166,11 +166,11 @@ def _renderer(
     if facts is None:
         raise ValueError("a plane that is copied needs no renderer")
     rungs = engine.rungs(facts, plane.shift_px)
-    halo = engine.halo(facts, rungs)
+    halo, remainder = engine.halo(facts, rungs), keeps_remainder(facts, plane.shift_px)
 
     def render(part: Tile) -> NDArray[np.float64]:
         counts = finite(read_region(stack, plane.index, part, halo), keep_nan)
-        picture = engine.encode(counts, facts, rungs).at(plane.shift_px)
+        picture = engine.encode(counts, facts, rungs, remainder=remainder).at(plane.shift_px)
         return picture[: part.y1 - part.y0, : part.x1 - part.x0]
 
     return render
@@ -225,6 +225,7 @@ def _plane_record(plane: PlanePlan) -> dict[str, Any]:
     record: dict[str, Any] = {"index": list(plane.index), "shift_px": round(plane.shift_px, 4)}
     if plane.estimate is not None:
         record["structure"] = round(plane.estimate.structure, 3)
+        record["confidence"] = round(plane.estimate.confidence, 3)
     if plane.facts is None:
         return {**record, "copied": True}
     facts = plane.facts

@@ -41,10 +41,13 @@ class Tile:
 
 
 def tiles(shape: tuple[int, int], size: int) -> Iterator[Tile]:
-    """Cut an image of (Y, X) pixels into tiles of `size`, a multiple of `GRID`; the last ones are smaller."""
+    """Cut an image of (Y, X) pixels into tiles of `size` rows, a multiple of `GRID`; the last ones are smaller.
+
+    Tiles are twice as wide as high: less halo than two squares, and rows are what files are read by.
+    """
     for y in range(0, shape[0], size):
-        for x in range(0, shape[1], size):
-            yield Tile(y, min(y + size, shape[0]), x, min(x + size, shape[1]))
+        for x in range(0, shape[1], 2 * size):
+            yield Tile(y, min(y + size, shape[0]), x, min(x + 2 * size, shape[1]))
 
 
 def read_region(stack: FocalStack, index: tuple[int, ...], tile: Tile, halo: int) -> NDArray[Any]:

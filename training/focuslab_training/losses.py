@@ -11,9 +11,10 @@ References
 import torch
 from torch import Tensor
 
+from focuslab.models.evidence import TRIAL_LEVELS
 from focuslab.models.latent import LatentCode
 
-__all__ = ["decibels", "direction_gap"]
+__all__ = ["decibels", "direction_gap", "level_entropy"]
 
 
 def decibels(picture: Tensor, target: Tensor) -> Tensor:
@@ -30,3 +31,19 @@ def direction_gap(a: LatentCode, direction: LatentCode, b: LatentCode) -> Tensor
         for fa, v, fb in zip(a.features, direction.features, b.features, strict=True)
     ]
     return torch.stack(gaps).mean()
+
+
+def level_entropy(scores: Tensor, levels: Tensor) -> Tensor:
+    """Cross entropy (B,) of scores of trial levels against the true ones, each shared by its two neighbours.
+
+    The first score stands for level 0; from there to the first trial level the share is linear in the level, between
+    trial levels in its logarithm.
+    """
+    steps = torch.tensor(TRIAL_LEVELS, device=levels.device).log()
+    place = levels.clamp(min=1).log() / (steps[1] - steps[0]) + 1
+    place = torch.where(levels < 1, levels, place).clamp(max=len(TRIAL_LEVELS))
+    low = place.long().clamp(max=len(TRIAL_LEVELS) - 1)
+    share = (place - low)[:, None]
+    chances = scores.log_softmax(1)
+    near = chances.gather(1, torch.stack([low, low + 1], 1))
+    return -((1 - share) * near[:, :1] + share * near[:, 1:])[:, 0]

@@ -11,8 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from focuslab.errors import RequestError
-from focuslab.models.autoencoder import AutoencoderConfig
 from focuslab.models.estimator import EstimatorConfig
+from focuslab.models.networks import AutoencoderConfig
 
 __all__ = [
     "ImageSource",
@@ -67,8 +67,8 @@ class OpticsRange(_Part):
     largest_level_px: float = 45.0
     photons: tuple[float, float] = Field(default=(100.0, 30000.0), description="at the brightest structures")
     read_noise: tuple[float, float] = Field(default=(0.0003, 0.01), description="relative to the brightest")
-    level_error: float = Field(default=0.15, ge=0, description="relative error of a wrong level (log-normal)")
-    wrong_levels: float = Field(default=0.4, ge=0, le=1, description="share of planes given a wrong level")
+    level_error: float = Field(default=0.1, ge=0, description="relative error of a wrong level (log-normal)")
+    wrong_levels: float = Field(default=0.35, ge=0, le=1, description="share of planes given a wrong level")
 
     @property
     def largest_sampling(self) -> float:

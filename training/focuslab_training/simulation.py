@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from focuslab.models.frontend import PhysicsFrontEnd, bracket, exact_rungs
+from focuslab.models.wiener import sharpest
 from focuslab.optics import Optics, mirror_pad, otf, psf
 from focuslab_training.recipe import OpticsRange
 from focuslab_training.specimens import SpecimenPool
 
-__all__ = ["MARGIN", "PlaneBatch", "Simulator", "Situation", "draw_optics"]
+__all__ = ["MARGIN", "PlaneBatch", "Simulator", "Situation", "draw_level", "draw_optics", "log_uniform"]
 
-MARGIN = 96  # px around a crop that the front end may look at
+MARGIN = 144  # px around a crop that the front end may look at
 _POOL = 300
 _FIRST = 60  # situations drawn before any is used again
 
@@ -80,13 +81,23 @@ def draw_optics(ranges: OpticsRange, rng: np.random.Generator) -> Optics:
     while True:
         index = float(rng.choice(ranges.index))
         optics = Optics(
-            na=index * _log_uniform(rng, *ranges.na_over_index),
+            na=index * log_uniform(rng, *ranges.na_over_index),
             index=index,
             wavelength_um=float(rng.uniform(*ranges.wavelength_um)),
-            pixel_size_um=_log_uniform(rng, *ranges.pixel_size_um),
+            pixel_size_um=log_uniform(rng, *ranges.pixel_size_um),
         )
         if optics.airy_radius_px <= ranges.largest_airy_px:
             return optics
+
+
+def draw_level(ranges: OpticsRange, rng: np.random.Generator) -> float:
+    """Draw a blur level, px: some planes in focus, some hardly blurred, the others evenly on a logarithmic scale."""
+    draw = rng.random()
+    if draw < 0.1:
+        return 0.0
+    if draw < 0.2:
+        return float(rng.uniform(0, 2))
+    return log_uniform(rng, 1.5, ranges.largest_level_px)
 
 
 class Simulator:
@@ -157,7 +168,7 @@ class Simulator:
         if self.rng.random() < 0.02:
             light = torch.zeros_like(light)  # an empty field is part of every experiment
         haze = self.rng.random() < 0.4
-        return light * _log_uniform(self.rng, 0.4, 1.2) + (_log_uniform(self.rng, 0.01, 0.5) if haze else 0.0)
+        return light * log_uniform(self.rng, 0.4, 1.2) + (log_uniform(self.rng, 0.01, 0.5) if haze else 0.0)
 
     def _edge(self, plane: Tensor) -> Tensor:
         """Half of the crops are at the border of their image: what lies outside is mirrored."""
@@ -183,11 +194,9 @@ class Simulator:
     def _draw_situation(self) -> Situation:
         rng, ranges = self.rng, self.ranges
         optics = draw_optics(ranges, rng)
-        level = self._level()
+        level = draw_level(self.ranges, self.rng)
         if rng.random() < self.pairs:
-            second = float(
-                np.clip(level * _log_uniform(rng, 0.4, 2.5) + rng.uniform(-1, 1), 0, ranges.largest_level_px)
-            )
+            second = float(np.clip(level * log_uniform(rng, 0.4, 2.5) + rng.uniform(-1, 1), 0, ranges.largest_level_px))
             t = rng.uniform(-0.5, 2.5)
             target = float(np.clip(level + t * (second - level), 0, ranges.largest_level_px))
             levels = given = (level, second)
@@ -197,7 +206,7 @@ class Simulator:
         # The slider interpolates between fixed rungs, a known shift has its own.
         needed = [0.0, *given, target]
         rungs = bracket(needed) if rng.random() < 0.5 else exact_rungs(needed)
-        camera = (_log_uniform(rng, *ranges.photons), _log_uniform(rng, *ranges.read_noise))
+        camera = (log_uniform(rng, *ranges.photons), log_uniform(rng, *ranges.read_noise))
         transfer = self._transfer(optics, [*levels, 0.0, true_target])
         return Situation(PhysicsFrontEnd(optics), levels, given, target, rungs, camera, transfer)
 
@@ -214,24 +223,17 @@ class Simulator:
         target = given + (largest - given) * rng.beta(1, 2.5)
         return (level,), (given,), target, target
 
-    def _level(self) -> float:
-        draw = self.rng.random()
-        if draw < 0.1:
-            return 0.0
-        if draw < 0.2:
-            return float(self.rng.uniform(0, 2))
-        return _log_uniform(self.rng, 1.5, self.ranges.largest_level_px)
-
     def _transfer(self, optics: Optics, levels: list[float]) -> Tensor:
         """OTFs of the levels; level 0 of a target is the front end's sharpest image."""
         grid = self.crop + 2 * MARGIN
         blur = [otf(psf(optics, optics.defocus_um(level), size=grid)[0], (grid, grid)) for level in levels]
-        sharpest = PhysicsFrontEnd(optics).sharpest(grid)
+        sharp = sharpest(optics, grid)
         for i in (-2, -1):
             if levels[i] == 0:
-                blur[i] = sharpest
+                blur[i] = sharp
         return torch.stack(blur)
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a number whose logarithm is uniform."""
     return float(math.exp(rng.uniform(math.log(low), math.log(high))))

@@ -5,16 +5,16 @@ A system owns a plain network and says its loss on a freshly drawn batch; the lo
 
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from focuslab.models.autoencoder import LinearLatentAutoencoder
-from focuslab.models.estimator import LevelEstimator
+from focuslab.models.estimator import LevelEstimator, safest_level
 from focuslab.models.frontend import noise_sigma
 from focuslab.models.latent import LatentCode, along_line, between_codes
-from focuslab_training.losses import decibels, direction_gap
+from focuslab_training.losses import decibels, direction_gap, level_entropy
+from focuslab_training.observations import Observations
 from focuslab_training.recipe import Recipe
 from focuslab_training.simulation import MARGIN, PlaneBatch, Simulator
 from focuslab_training.specimens import SpecimenPool
@@ -73,51 +73,39 @@ class AutoencoderSystem:
         level = here.given[which]
         noise = float(noise_sigma(plane).log().mean().exp())
         with torch.no_grad():
-            copies = here.front_end.copies(plane, level, noise, here.rungs).cropped(MARGIN)
+            copies = here.front_end.copies(plane, level, noise, here.rungs, margin=MARGIN)
         plane = plane[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
         condition = torch.tensor([[level, here.sampling, noise]], device=self.device).repeat(len(plane), 1)
         return self.network.encode(plane, copies, condition)
 
 
 class EstimatorSystem:
-    """Level estimator: planes of many situations at once, some of them empty."""
+    """Level estimator: a new plane every few steps, learnt from together with all that were seen before."""
 
-    situations = 5
-    empty = 0.12
+    batch = 128
+    first = 64  # planes seen before the first step
+    every = 4  # steps per new plane
 
     def __init__(self, recipe: Recipe, specimens: SpecimenPool, seed: int, device: torch.device) -> None:
         self.network = LevelEstimator(recipe.estimator).to(device)
-        self.device = device
-        ranges = recipe.optics.replace(wrong_levels=0.0)
-        self.simulator = Simulator(specimens, ranges, crop_px=recipe.crop_px, batch=2, seed=seed + 1, renew=0.005)
-        self.rng = np.random.default_rng(seed)
+        self.device, self.step = device, 0
+        self.observations = Observations(specimens, recipe.optics, seed + 1)
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
-        """|log level - estimate| where there is structure, plus the cross entropy of "there is structure"."""
-        batches = [self.simulator.next() for _ in range(self.situations)]
-        planes = torch.cat([b.planes[0] for b in batches]).to(self.device)
-        levels = torch.tensor([b.situation.levels[0] for b in batches for _ in range(2)], device=self.device)
-        sampling = torch.tensor([[b.situation.sampling] for b in batches for _ in range(2)], device=self.device)
-        structure = torch.tensor(self.rng.random(len(planes)) >= self.empty, device=self.device)
-        planes = torch.where(structure.view(-1, 1, 1, 1), planes, _empty_like(planes, self.rng))
-        estimate, odds = self.network(planes, sampling)
-        error = (estimate - torch.log1p(levels)).abs()
-        level_term = (error * structure).sum() / structure.sum().clamp(min=1)
+        """Cross entropy of the level, where there is structure, plus that of "there is structure"."""
+        missing = self.first - len(self.observations.rows) if self.step == 0 else int(self.step % self.every == 0)
+        for _ in range(missing):
+            self.observations.add()
+        self.step += 1
+        evidence, levels, structure = self.observations.draw(self.batch)
+        with torch.autocast(self.device.type, enabled=False):
+            scores, odds = self.network(evidence.to(self.device))
+        levels, structure = levels.to(self.device), structure.to(self.device)
+        entropy = level_entropy(scores, levels)
+        level_term = (entropy * structure).sum() / structure.sum().clamp(min=1)
         odds_term = F.binary_cross_entropy_with_logits(odds, structure.float())
-        relative = ((torch.expm1(estimate.detach()) - levels).abs() / levels.clamp(min=1e-6))[structure & (levels > 4)]
+        judged = structure & (levels > 4)
+        error = (safest_level(scores.detach())[0] / levels.clamp(min=1e-6) - 1).abs()[judged]
         figures = {"level": float(level_term.detach()), "structure": float(odds_term.detach())}
-        if len(relative):
-            figures["relative_error"] = float(relative.median())
-        return level_term + 0.3 * odds_term, figures
-
-
-def _empty_like(planes: Tensor, rng: np.random.Generator) -> Tensor:
-    """Fields with nothing in focus or out of it: noise, white or slightly correlated, on a slow gradient."""
-    noise = torch.randn(planes.shape, device=planes.device)
-    if rng.random() < 0.3:
-        noise = F.avg_pool2d(noise, 3, 1, 1)
-    y = torch.linspace(-1, 1, planes.shape[-2], device=planes.device)[:, None] * rng.normal(0, 0.3)
-    x = torch.linspace(-1, 1, planes.shape[-1], device=planes.device)[None, :] * rng.normal(0, 0.3)
-    image = noise + float(rng.integers(0, 2)) * (y + x + rng.normal(0, 0.3) * (x**2 + y**2))
-    dark, bright = torch.quantile(image.flatten(1)[:, ::7], torch.tensor([0.005, 0.999]), dim=1).view(2, -1, 1, 1, 1)
-    return (image - dark) / (bright - dark)
+        figures["relative_error"] = float(error.median()) if len(error) else 0.0
+        return level_term + odds_term, figures

@@ -1,0 +1,141 @@
+"""What a plane says about its own blur.
+
+A plane is explained by a level if some specimen that is nowhere darker than the dark, blurred by that level, comes
+close to it. Too small a level explains any plane: a blurred image is an image. At the true level the explanation
+is good; beyond it ringing would have to be negative, and the misfit rises steeply. So the misfit is tried at a series
+of levels, by the constrained Wiener filter of `restoration`; the true level shows as the last dip of the curve. Beside
+it stands the radial power spectrum, signal over noise floor, for planes that are hardly blurred at all.
+
+The part of the plane that is tried is the most structured one of a side in proportion to the level: on binned pixels
+every level costs the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from focuslab.models.frontend import noise_sigma
+from focuslab.models.restoration import blur_by, nonnegative_wiener
+from focuslab.optics import Optics, camera_otf, mirror_pad
+
+__all__ = ["SPECTRUM_BINS", "TRIAL_LEVELS", "Evidence", "gather_evidence", "mean_evidence", "radial_spectrum"]
+
+TRIAL_LEVELS = tuple(round(1.08**i, 4) for i in range(51))
+SPECTRUM_BINS = 48
+_SCALES = ((1, 0.0, 3.4), (2, 3.4, 11.5), (4, 11.5, 64.0))  # binning, levels from, to
+_SIDE = 144  # binned px
+_MARGIN = 24  # binned px
+_ITERATIONS = 8
+_PENALTY = 0.003
+_REGULARISATION = 100.0  # over the variance of the noise
+_FLOOR = 0.02  # light below which noise no longer falls
+_LEAST_NOISE = 4e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Evidence of a batch of planes.
+
+    Attributes
+    ----------
+    misfit
+        (B, len(TRIAL_LEVELS)) logarithm of the misfit over the noise.
+    spectrum
+        (B, SPECTRUM_BINS), see `radial_spectrum`.
+    facts
+        (B, 2) logarithms of the noise and of the sampling number.
+    """
+
+    misfit: Tensor
+    spectrum: Tensor
+    facts: Tensor
+
+    def to(self, device: torch.device) -> "Evidence":
+        """Return the evidence on a device."""
+        return Evidence(self.misfit.to(device), self.spectrum.to(device), self.facts.to(device))
+
+
+def mean_evidence(said: Sequence[Evidence]) -> Evidence:
+    """Evidence of several parts of one plane, averaged."""
+    return Evidence(
+        torch.stack([e.misfit for e in said]).mean(0),
+        torch.stack([e.spectrum for e in said]).mean(0),
+        torch.stack([e.facts for e in said]).mean(0),
+    )
+
+
+@torch.no_grad()
+def gather_evidence(plane: Tensor, optics: Optics) -> Evidence:
+    """Evidence of one plane (Y, X), normalised to 0 in the dark and 1 at its brightest, of at least 16 x 16 px."""
+    noise = float(noise_sigma(plane[None, None]).clamp(min=_LEAST_NOISE))
+    curves = []
+    for bins, low, high in _SCALES:
+        levels = tuple(level for level in TRIAL_LEVELS if low <= level < high)
+        curves.append(_misfit(_structured(plane, _SIDE * bins), optics, levels, bins, noise))
+    facts = torch.tensor([[noise, optics.sampling]], device=plane.device).log()
+    return Evidence(torch.cat(curves)[None], radial_spectrum(plane[None, None], SPECTRUM_BINS), facts)
+
+
+def _misfit(part: Tensor, optics: Optics, levels: tuple[float, ...], bins: int, noise: float) -> Tensor:
+    """Logarithm of the misfit of a part of a plane at each level, in units of its noise."""
+    if min(part.shape) >= 2 * bins:
+        part = F.avg_pool2d(part[None], bins)[0]
+    data = mirror_pad(part, _MARGIN)
+    transfer = camera_otf(optics, levels, (data.shape[-2], data.shape[-1]), bins).to(part.device)
+    planes, weight = data.expand(len(levels), -1, -1), _REGULARISATION * noise**2
+    light = nonnegative_wiener(planes, transfer, weight, _ITERATIONS, penalty=_PENALTY)
+    inner = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
+    error = (blur_by(light, transfer) - data)[inner].square()
+    precision = 1 / (data[inner].clamp(min=0) + _FLOOR)
+    expected = noise / bins  # standard deviation of the noise of a binned pixel
+    return 0.5 * torch.log((error * precision).mean((-2, -1)) / expected**2 + 1e-6)
+
+
+def _structured(plane: Tensor, side: int) -> Tensor:
+    """Part of a plane, at most `side` px square, where the contrast of its square root is highest."""
+    height, width = plane.shape
+    if height <= side and width <= side:
+        return plane
+    size, coarse = (min(side, height) // 16, min(side, width) // 16), F.avg_pool2d(plane[None, None], 16)
+    root = coarse.clamp(min=0).sqrt()
+    spread = F.avg_pool2d(root.square(), size, 1) - F.avg_pool2d(root, size, 1).square()
+    best = int(spread.argmax())
+    y, x = (16 * i for i in divmod(best, spread.shape[-1]))
+    return plane[y : y + side, x : x + side]
+
+
+def radial_spectrum(planes: Tensor, bins: int) -> Tensor:
+    """Logarithm of the radial power over the noise floor, at fixed frequencies.
+
+    Parameters
+    ----------
+    planes
+        (B, 1, Y, X), of any size.
+    bins
+        Number of frequencies, evenly spaced in their logarithm from 0.01 to 0.5 cycles/px.
+
+    Returns
+    -------
+    Tensor (B, bins)
+        log10(power / floor) / 2, the floor being the mean over the corners of the spectrum (beyond 0.5 cycles/px).
+    """
+    height, width = planes.shape[-2:]
+    device = planes.device
+    window = torch.outer(torch.hann_window(height, device=device), torch.hann_window(width, device=device))
+    mean = (planes * window).sum((-2, -1), keepdim=True) / window.sum()
+    power = torch.fft.rfft2((planes - mean) * window)[:, 0].abs().square()
+    fy, fx = torch.fft.fftfreq(height, device=device), torch.fft.rfftfreq(width, device=device)
+    size = max(height, width)
+    ring = (torch.hypot(fy[:, None], fx[None, :]) * size).round().long().flatten()
+    rings = size // 2 + 1
+    total = torch.zeros(len(planes), int(ring.max()) + 1, device=device).index_add_(1, ring, power.flatten(1))
+    count = torch.zeros(total.shape[1], device=device).index_add_(0, ring, torch.ones_like(ring, dtype=power.dtype))
+    floor = total[:, rings:].sum(1, keepdim=True) / count[rings:].sum()
+    profile = torch.log10((total / count.clamp(min=1) + 1e-12) / (floor + 1e-12))[:, :rings]
+    wanted = torch.logspace(-2, torch.tensor(0.5).log10().item(), bins, device=device) * size
+    below = wanted.long().clamp(1, rings - 2)
+    share = (wanted - below).clamp(0, 1)
+    return torch.lerp(profile[:, below], profile[:, below + 1], share) / 2

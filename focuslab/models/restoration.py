@@ -1,0 +1,85 @@
+"""Deconvolution under the knowledge that light is not negative.
+
+Both iterations need nothing but the transfer function, two or four Fourier transforms a step:
+
+- `nonnegative_wiener` minimises |H x - y|^2 + |g x|^2 over x >= 0 by alternating directions (ADMM): the Wiener
+  filter in turn with the projection onto the non-negative, over-relaxed. A few steps come close to the minimum,
+  however wide the blur;
+- `richardson_lucy` climbs the Poisson likelihood. Started from the former it needs tens of iterations where it would
+  need hundreds from the plane itself, and brings out what a white-noise model leaves.
+
+The momentum of the second and the penalty of the first are fixed rather than taken from the data, so that a tile gives
+what the whole gives.
+
+References
+----------
+.. [1] S. Boyd et al., Found. Trends Mach. Learn. 3, 1 (2011), doi 10.1561/2200000016: ADMM and over-relaxation.
+.. [2] W. H. Richardson, JOSA 62, 55 (1972), doi 10.1364/JOSA.62.000055; L. B. Lucy, Astron. J. 79, 745 (1974),
+       doi 10.1086/111605.
+.. [3] D. S. C. Biggs and M. Andrews, "Acceleration of iterative image restoration algorithms", Appl. Opt. 36,
+       1766 (1997), doi 10.1364/AO.36.001766.
+.. [4] Y. Nesterov, Soviet Math. Dokl. 27, 372 (1983): the momentum schedule (i - 1) / (i + 2).
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["KNEE", "blur_by", "nonnegative_wiener", "regulariser", "richardson_lucy"]
+
+KNEE = 0.04  # cycles/px: below it the power of a specimen is taken as flat
+_RELAXATION = 1.8
+_DARK = 1e-3  # least light per pixel, in normalised intensity
+
+
+def regulariser(shape: tuple[int, int], device: torch.device | None = None) -> Tensor:
+    """|g|^2 for a specimen whose power falls like 1/f^2: f^2 + KNEE^2 on the rfft2 grid, f in cycles/px."""
+    fy, fx = torch.fft.fftfreq(shape[0], device=device), torch.fft.rfftfreq(shape[1], device=device)
+    return fy[:, None] ** 2 + fx[None, :] ** 2 + KNEE**2
+
+
+def blur_by(image: Tensor, transfer: Tensor) -> Tensor:
+    """Image (..., Y, X) under a transfer function on the rfft2 grid, periodic."""
+    return torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=image.shape[-2:])
+
+
+def nonnegative_wiener(
+    plane: Tensor, transfer: Tensor, weight: Tensor | float, iterations: int, *, penalty: float = 0.01
+) -> Tensor:
+    """Minimum of |H x - plane|^2 + weight |g x|^2 over x >= 0, approximately [1]_.
+
+    Parameters
+    ----------
+    plane
+        (..., Y, X), 0 in the dark.
+    transfer
+        H on the rfft2 grid; its leading axes broadcast with those of `plane`.
+    weight
+        Variance of the noise over that of the specimen, a number or (..., 1, 1).
+    iterations
+        Steps; eight come close.
+    penalty
+        Of ADMM. A smaller one brings out more of a wide blur in as many steps, but a pixel then depends on others ever
+        farther away, some blur radii / sqrt(penalty).
+    """
+    shape = (plane.shape[-2], plane.shape[-1])
+    inverse = 1 / (transfer.abs().square() + weight * regulariser(shape, plane.device) + penalty)
+    fixed = torch.fft.irfft2(torch.fft.rfft2(plane) * transfer.conj() * inverse, s=shape)
+    pull = penalty * inverse
+    light, dual = fixed.clamp(min=0), torch.zeros_like(fixed)
+    for _ in range(iterations):
+        smooth = fixed + blur_by(light - dual, pull)
+        smooth = _RELAXATION * smooth + (1 - _RELAXATION) * light
+        light = (smooth + dual).clamp(min=0)
+        dual = dual + smooth - light
+    return light
+
+
+def richardson_lucy(plane: Tensor, start: Tensor, transfer: Tensor, iterations: int) -> Tensor:
+    """Accelerated Richardson-Lucy [2]_ [3]_ [4]_ of planes (..., Y, X) from a first guess."""
+    data, now = plane.clamp(min=_DARK), start.clamp(min=_DARK)
+    guess, back = now, transfer.conj()
+    for i in range(1, iterations + 1):
+        ratio = blur_by(data / blur_by(guess, transfer).clamp_(min=_DARK), back).clamp_(min=0)
+        before, now = now, guess * ratio
+        guess = torch.lerp(before, now, 1 + (i - 1) / (i + 2)).clamp_(min=_DARK)
+    return now

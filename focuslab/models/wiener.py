@@ -1,0 +1,116 @@
+"""Wiener kernels of a microscope: from one blur level to others.
+
+    W_t(kappa) = M_t conj(OTF_b) / (|OTF_b|^2 + kappa sigma^2 (f^2 + 0.04^2)),        f in cycles/px,
+
+is the Wiener filter from blur level b to t for white noise of standard deviation sigma (one number per plane) and a
+specimen whose power falls like 1/f^2: on nuclei, filaments and puncta of all noise levels the best kappa is near 7000
+in units of normalised intensity, and a constant instead of f^2 loses 1 to 3 dB. M_t = OTF_t; for t > b the filter is
+the relative blur, for t < b the relative deblur. The sharpest image, t = 0, is the in-focus image where the camera
+resolves diffraction, and the specimen on the camera's grid (M_0 = 1) where it does not (c >= 0.5, Airy radius below
+1.2 px).
+
+Kernels are cut to min(8 r_px, 96) px, so that a tile with that halo agrees with the whole image.
+
+References
+----------
+.. [1] N. Wiener, Extrapolation, Interpolation, and Smoothing of Stationary Time Series, MIT Press, 1949.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from focuslab.models.restoration import regulariser
+from focuslab.optics.optics import Optics
+from focuslab.optics.pupil import otf, psf
+
+__all__ = ["LEAST_NOISE", "binned_psf", "kernel_radius", "sharpest", "wiener_kernels"]
+
+LEAST_NOISE = 4e-4  # standard deviation below which a plane is taken as this noisy
+_LARGEST_RADIUS = 96
+_CAMERA_LIMITED = 0.5  # sampling number from which the camera, not diffraction, limits the sharp image
+_KEPT = 512  # kernels in the cache
+
+
+def wiener_kernels(optics: Optics, level_px: float, noise: float, targets: tuple[tuple[float, float], ...]) -> Tensor:
+    """Centred kernels (K, S, S) from a blur level to each of `targets`.
+
+    Parameters
+    ----------
+    optics
+        The microscope.
+    level_px
+        Blur level of the plane, px.
+    noise
+        Standard deviation of its noise, normalised intensity; rounded to half an octave, so that the planes of a
+        stack share their kernels.
+    targets
+        Blur level, px, and regularisation kappa of every kernel.
+    """
+    octave = round(2 * math.log2(max(noise, LEAST_NOISE))) / 2
+    return _kernels(optics.model_dump_json(), round(level_px, 3), octave, targets)
+
+
+def kernel_radius(level_px: float, optics: Optics) -> int:
+    """Radius in px to which the kernels of a level are cut."""
+    smallest = max(32, round(8 * optics.airy_radius_px))
+    return int(min(max(8 * level_px, smallest), _LARGEST_RADIUS))
+
+
+def sharpest(optics: Optics, size: int) -> Tensor:
+    """Transfer function M_0 of the sharpest image, on the rfft2 grid of a square of `size` px."""
+    if optics.sampling >= _CAMERA_LIMITED:
+        return torch.ones((size, size // 2 + 1), dtype=torch.complex64)
+    return otf(_centred_psf(optics.model_dump_json(), 0.0, size), (size, size))
+
+
+def binned_psf(optics: Optics, level_px: float, bins: int) -> Tensor:
+    """PSF (S, S) of a blur level on pixels binned by `bins`."""
+    return _binned_psf(optics.model_dump_json(), round(level_px, 3), bins)
+
+
+@lru_cache(maxsize=_KEPT)
+def _kernels(key: str, level_px: float, octave: float, targets: tuple[tuple[float, float], ...]) -> Tensor:
+    optics = Optics.model_validate_json(key)
+    radius = kernel_radius(max(level_px, *(level for level, _ in targets)), optics)
+    size = 2 * radius + 2 * _LARGEST_RADIUS // 3  # room for what is cut away
+    own = otf(_centred_psf(key, level_px, size), (size, size))
+    cut = []
+    for level, kappa in targets:
+        target = sharpest(optics, size) if level == 0 else otf(_centred_psf(key, level, size), (size, size))
+        weight = kappa * 4.0**octave * regulariser((size, size))
+        transfer = target * own.conj() / (own.abs().square() + weight)
+        kernel = torch.fft.fftshift(torch.fft.irfft2(transfer, s=(size, size)))
+        cut.append(_window(kernel, kernel_radius(max(level_px, level), optics), radius))
+    return torch.stack(cut)
+
+
+@lru_cache(maxsize=2 * _KEPT)
+def _centred_psf(key: str, level_px: float, size: int) -> Tensor:
+    optics = Optics.model_validate_json(key)
+    return psf(optics, optics.defocus_um(level_px), size=size)[0]
+
+
+@lru_cache(maxsize=_KEPT)
+def _binned_psf(key: str, level_px: float, bins: int) -> Tensor:
+    optics = Optics.model_validate_json(key)
+    coarse = optics.replace(pixel_size_um=optics.pixel_size_um * bins)
+    size = 2 * kernel_radius(level_px, optics) // bins
+    return psf(coarse, optics.defocus_um(level_px), size=size)[0]
+
+
+def _window(kernel: Tensor, radius: int, half: int) -> Tensor:
+    """Cut a centred kernel to (2 half + 1)^2, fading over the outer half of `radius`.
+
+    What is lost of the kernel's sum is spread over the window, so that flat light keeps its intensity.
+    """
+    total = kernel.sum()
+    centre = kernel.shape[-1] // 2
+    kernel = kernel[centre - half : centre + half + 1, centre - half : centre + half + 1]
+    axis = torch.arange(-half, half + 1, dtype=torch.float32)
+    distance = torch.hypot(axis[:, None], axis[None, :])
+    weight = 0.5 + 0.5 * torch.cos(torch.pi * (2 * distance / radius - 1).clamp(0, 1))
+    cut = kernel * weight
+    return cut + weight * ((total - cut.sum()) / weight.sum())
