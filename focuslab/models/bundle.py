@@ -79,7 +79,7 @@ class Model:
 def save_bundle(model: Model, folder: str | Path) -> ModelCard:
     """Write a model as a bundle; the card is completed with the hash and returned."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def save_bundle(model: Model, folder: str | Path) -> ModelCard:
         for part, network in (("autoencoder", model.autoencoder), ("estimator", model.estimator))
         for name, value in network.state_dict().items()
     }
-    save_file(weights, folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(save(weights))  # with the permissions of any other file
     card = model.card.model_copy(update={"sha256": _sha256(folder / WEIGHTS)})
     (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n")
     return card

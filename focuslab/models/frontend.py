@@ -22,7 +22,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from focuslab.models.restoration import blur_by, nonnegative_wiener, richardson_lucy
-from focuslab.models.wiener import LEAST_NOISE, binned_psf, kernel_radius, wiener_kernels
+from focuslab.models.wiener import LEAST_NOISE, binned_psf, kernel_radius, wiener_transfers
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf
 
@@ -141,10 +141,10 @@ class PhysicsFrontEnd:
         by_light = level_px >= _BINNED_FROM  # the sharp end of the ladder knows that light is not negative
         targets = [(0.0, kappa) for kappa in REGULARISATIONS]
         targets += [(level, _LADDER_REGULARISATION) for level in rungs if level > 0 or not by_light]
-        kernels = wiener_kernels(self.optics, level_px, noise, tuple(targets)).to(plane.device)
         part = _fast_sized(_crop(plane, max(margin - near, 0)))
         shape, spectrum = (part.shape[-2], part.shape[-1]), torch.fft.rfft2(part)
-        filtered = [torch.fft.irfft2(spectrum * otf(kernel, shape), s=shape) for kernel in kernels]
+        transfers = wiener_transfers(self.optics, level_px, noise, tuple(targets), shape, plane.device)
+        filtered = [torch.fft.irfft2(spectrum * transfer, s=shape) for transfer in transfers]
         if by_light:
             light = [_crop(image, margin) for image in self._binned_light(plane, level_px, noise)]
         else:

@@ -26,7 +26,7 @@ from focuslab.models.restoration import regulariser
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf, psf
 
-__all__ = ["LEAST_NOISE", "binned_psf", "kernel_radius", "sharpest", "wiener_kernels"]
+__all__ = ["LEAST_NOISE", "binned_psf", "kernel_radius", "sharpest", "wiener_transfers"]
 
 LEAST_NOISE = 4e-4  # standard deviation below which a plane is taken as this noisy
 _LARGEST_RADIUS = 96
@@ -34,8 +34,15 @@ _CAMERA_LIMITED = 0.5  # sampling number from which the camera, not diffraction,
 _KEPT = 512  # kernels in the cache
 
 
-def wiener_kernels(optics: Optics, level_px: float, noise: float, targets: tuple[tuple[float, float], ...]) -> Tensor:
-    """Centred kernels (K, S, S) from a blur level to each of `targets`.
+def wiener_transfers(
+    optics: Optics,
+    level_px: float,
+    noise: float,
+    targets: tuple[tuple[float, float], ...],
+    shape: tuple[int, int],
+    device: torch.device,
+) -> tuple[Tensor, ...]:
+    """Transfer functions, on the rfft2 grid of `shape`, from a blur level to each of `targets`.
 
     Parameters
     ----------
@@ -47,10 +54,12 @@ def wiener_kernels(optics: Optics, level_px: float, noise: float, targets: tuple
         Standard deviation of its noise, normalised intensity; rounded to half an octave, so that the planes of a
         stack share their kernels.
     targets
-        Blur level, px, and regularisation kappa of every kernel.
+        Blur level, px, and regularisation kappa of every filter.
+    shape, device
+        Of the images to be filtered; the last answer is kept for the other tiles of the image.
     """
     octave = round(2 * math.log2(max(noise, LEAST_NOISE))) / 2
-    return _kernels(optics.model_dump_json(), round(level_px, 3), octave, targets)
+    return _transfers(optics.model_dump_json(), round(level_px, 3), octave, targets, shape, device)
 
 
 def kernel_radius(level_px: float, optics: Optics) -> int:
@@ -69,6 +78,18 @@ def sharpest(optics: Optics, size: int) -> Tensor:
 def binned_psf(optics: Optics, level_px: float, bins: int) -> Tensor:
     """PSF (S, S) of a blur level on pixels binned by `bins`."""
     return _binned_psf(optics.model_dump_json(), round(level_px, 3), bins)
+
+
+@lru_cache(maxsize=1)
+def _transfers(
+    key: str,
+    level_px: float,
+    octave: float,
+    targets: tuple[tuple[float, float], ...],
+    shape: tuple[int, int],
+    device: torch.device,
+) -> tuple[Tensor, ...]:
+    return tuple(otf(kernel, shape) for kernel in _kernels(key, level_px, octave, targets).to(device))
 
 
 @lru_cache(maxsize=_KEPT)
