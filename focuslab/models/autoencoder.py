@@ -93,6 +93,7 @@ class LinearLatentAutoencoder(nn.Module):
             raise ValueError(f"A ladder starts at the sharpest image, level 0, got {copies.rungs}.")
         sources = (plane.float(), *copies.deconvolved)
         features, direction, mix = self.encoder(sources, condition)
+        mix = mix * -torch.expm1(-condition[:, :1, None, None].square())  # in focus there is nothing to mix
         sharp = blend(copies.ladder[:, :1], sources, mix)
         ladder = torch.cat([sharp, copies.ladder[:, 1:]], 1) if len(copies.rungs) > 1 else sharp
         level = condition[:, :1, None, None]

@@ -94,7 +94,9 @@ class Encoder(nn.Module):
         heads = [head(x).float().chunk(2, 1) for head, x in zip(self.heads, (x1, x2), strict=True)]
         # A direction is per px of blur: the network says the change over the whole way to focus.
         way = condition[:, :1, None, None].clamp(min=1.0)
-        return tuple(f for f, _ in heads), tuple(v / way for _, v in heads), self.mix(x1)
+        with torch.autocast(x1.device.type, enabled=False):  # weights of pictures are as exact as the pictures
+            mix = self.mix(x1.float())
+        return tuple(f for f, _ in heads), tuple(v / way for _, v in heads), mix
 
 
 class Decoder(nn.Module):
