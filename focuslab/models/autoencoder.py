@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from focuslab.models.frontend import PhysicsCopies
 from focuslab.models.latent import LatentCode
 from focuslab.models.networks import AutoencoderConfig, Decoder, Encoder
+from focuslab.optics.imaging import crop
 
 __all__ = ["LinearLatentAutoencoder", "blend", "ladder_at"]
 
@@ -98,7 +99,7 @@ class LinearLatentAutoencoder(nn.Module):
         ladder = torch.cat([sharp, copies.ladder[:, 1:]], 1) if len(copies.rungs) > 1 else sharp
         level = condition[:, :1, None, None]
         features, direction = (self._cropped(maps, margin) for maps in (features, direction))
-        ladder, plane = _crop(ladder, margin), _crop(plane, margin)
+        ladder, plane = crop(ladder, margin), crop(plane, margin)
         code = LatentCode(features, ladder, level, None, copies.rungs)
         if remainder:
             code = replace(code, remainder=plane - self.decode(code))
@@ -106,7 +107,7 @@ class LinearLatentAutoencoder(nn.Module):
 
     def _cropped(self, maps: tuple[Tensor, ...], margin: int) -> tuple[Tensor, ...]:
         fine, coarse = maps
-        return _crop(fine, margin // 4), _crop(coarse, margin // 8)
+        return crop(fine, margin // 4), crop(coarse, margin // 8)
 
     def decode(self, code: LatentCode) -> Tensor:
         """Draw a code: (B, 1, Y, X), linear normalised intensity, float32."""
@@ -154,7 +155,3 @@ def ladder_at(code: LatentCode) -> Tensor:
     index = upper.view(-1, 1, 1, 1).expand(-1, 1, *code.ladder.shape[-2:])
     ladder = code.ladder.expand(len(level), *code.ladder.shape[1:])
     return torch.lerp(ladder.gather(1, index - 1), ladder.gather(1, index), weight)
-
-
-def _crop(image: Tensor, margin: int) -> Tensor:
-    return image[..., margin : image.shape[-2] - margin, margin : image.shape[-1] - margin]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from focuslab.models.frontend import noise_sigma
 from focuslab.models.restoration import blur_by, nonnegative_wiener
-from focuslab.optics import Optics, camera_otf, mirror_pad
+from focuslab.optics import Optics, camera_otf, crop, mirror_pad
 
 __all__ = ["SPECTRUM_BINS", "TRIAL_LEVELS", "Evidence", "gather_evidence", "mean_evidence", "radial_spectrum"]
 
@@ -87,9 +87,8 @@ def _misfit(part: Tensor, optics: Optics, levels: tuple[float, ...], bins: int, 
     transfer = camera_otf(optics, levels, (data.shape[-2], data.shape[-1]), bins).to(part.device)
     planes, weight = data.expand(len(levels), -1, -1), _REGULARISATION * noise**2
     light = nonnegative_wiener(planes, transfer, weight, _ITERATIONS, penalty=_PENALTY)
-    inner = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
-    error = (blur_by(light, transfer) - data)[inner].square()
-    precision = 1 / (data[inner].clamp(min=0) + _FLOOR)
+    error = crop(blur_by(light, transfer) - data, _MARGIN).square()
+    precision = 1 / (crop(data, _MARGIN).clamp(min=0) + _FLOOR)
     expected = noise / bins  # standard deviation of the noise of a binned pixel
     return 0.5 * torch.log((error * precision).mean((-2, -1)) / expected**2 + 1e-6)
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from focuslab.models.restoration import blur_by, nonnegative_wiener, richardson_lucy
 from focuslab.models.wiener import LEAST_NOISE, binned_psf, kernel_radius, wiener_transfers
+from focuslab.optics.imaging import crop
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf
 
@@ -141,28 +142,30 @@ class PhysicsFrontEnd:
         by_light = level_px >= _BINNED_FROM  # the sharp end of the ladder knows that light is not negative
         targets = [(0.0, kappa) for kappa in REGULARISATIONS]
         targets += [(level, _LADDER_REGULARISATION) for level in rungs if level > 0 or not by_light]
-        part = _fast_sized(_crop(plane, max(margin - near, 0)))
-        shape, spectrum = (part.shape[-2], part.shape[-1]), torch.fft.rfft2(part)
+        part = crop(plane, max(margin - near, 0))
+        padded = _fast_sized(part)
+        shape, spectrum = (padded.shape[-2], padded.shape[-1]), torch.fft.rfft2(padded)
         transfers = wiener_transfers(self.optics, level_px, noise, tuple(targets), shape, plane.device)
         filtered = [torch.fft.irfft2(spectrum * transfer, s=shape) for transfer in transfers]
+
+        def inner(image: Tensor) -> Tensor:
+            return crop(image[..., : part.shape[-2], : part.shape[-1]], min(margin, near))
+
         if by_light:
-            light = [_crop(image, margin) for image in self._binned_light(plane, level_px, noise)]
+            light = [crop(image, margin) for image in self._binned_light(plane, level_px, noise)]
         else:
-            light = [self._light(part, filtered[1], level_px, steps) for steps in (1, 5)]
-        height, width = (n - 2 * margin for n in plane.shape[-2:])
-        edge = min(margin, near)
-        inner = (..., slice(edge, edge + height), slice(edge, edge + width))
-        known, others = filtered[: len(REGULARISATIONS)], filtered[len(REGULARISATIONS) :]
-        ladder = [image[inner] for image in others]
-        light = light if by_light else [image[inner] for image in light]
+            light = [inner(image) for image in self._light(padded, filtered[1], level_px)]
+        copies = [inner(image) for image in filtered]
+        known, ladder = copies[: len(REGULARISATIONS)], copies[len(REGULARISATIONS) :]
         if by_light and rungs[0] == 0:
             ladder.insert(0, light[1])
-        return PhysicsCopies((*(image[inner] for image in known), *light), torch.cat(ladder, 1), rungs)
+        return PhysicsCopies((*known, *light), torch.cat(ladder, 1), rungs)
 
-    def _light(self, plane: Tensor, start: Tensor, level_px: float, steps: int) -> Tensor:
-        """Richardson-Lucy of a hardly blurred plane."""
+    def _light(self, plane: Tensor, start: Tensor, level_px: float) -> tuple[Tensor, Tensor]:
+        """Early and late Richardson-Lucy of a hardly blurred plane."""
         kernel = binned_psf(self.optics, level_px, 1).to(plane.device)
-        return richardson_lucy(plane, start, otf(kernel, (plane.shape[-2], plane.shape[-1])), steps)
+        blur = otf(kernel, (plane.shape[-2], plane.shape[-1]))
+        return richardson_lucy(plane, start, blur, 1), richardson_lucy(plane, start, blur, 5)
 
     def _binned_light(self, plane: Tensor, level_px: float, noise: float) -> tuple[Tensor, Tensor]:
         """A smooth and a detailed copy that are not negative, made on pixels binned by two."""
@@ -194,10 +197,6 @@ def _ramp(n: int, width: int) -> Tensor:
 
 def _eights(n: float) -> int:
     return -(-math.ceil(n) // 8) * 8
-
-
-def _crop(image: Tensor, margin: int) -> Tensor:
-    return image[..., margin : image.shape[-2] - margin, margin : image.shape[-1] - margin]
 
 
 def _fast_sized(plane: Tensor) -> Tensor:

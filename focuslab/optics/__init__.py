@@ -9,7 +9,7 @@ from focuslab.optics.optics import NOMINAL_SAMPLING, Optics
 
 if TYPE_CHECKING:
     from focuslab.optics.camera import Camera
-    from focuslab.optics.imaging import convolve, defocus, defocus_volume, mirror_pad
+    from focuslab.optics.imaging import convolve, crop, defocus, defocus_volume, mirror_pad
     from focuslab.optics.phantoms import PHANTOMS, phantom
     from focuslab.optics.pupil import otf, psf, psf_size
     from focuslab.optics.radial import camera_otf
@@ -18,6 +18,7 @@ _HOME = {
     "Camera": "camera",
     "camera_otf": "radial",
     "convolve": "imaging",
+    "crop": "imaging",
     "defocus": "imaging",
     "defocus_volume": "imaging",
     "mirror_pad": "imaging",
@@ -35,6 +36,7 @@ __all__ = [
     "Optics",
     "camera_otf",
     "convolve",
+    "crop",
     "defocus",
     "defocus_volume",
     "mirror_pad",

@@ -13,7 +13,7 @@ from focuslab.errors import ImageError
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf, psf
 
-__all__ = ["convolve", "defocus", "defocus_volume", "mirror_pad"]
+__all__ = ["convolve", "crop", "defocus", "defocus_volume", "mirror_pad"]
 
 
 def mirror_pad(image: Tensor, margin: int) -> Tensor:
@@ -28,6 +28,11 @@ def mirror_pad(image: Tensor, margin: int) -> Tensor:
         index = torch.minimum(index, period - index) if n > 1 else torch.zeros_like(index)
         image = image.index_select(dim, index)
     return image
+
+
+def crop(image: Tensor, margin: int) -> Tensor:
+    """Return (..., Y, X) without `margin` pixels on every side: what `mirror_pad` added."""
+    return image[..., margin : image.shape[-2] - margin, margin : image.shape[-1] - margin]
 
 
 def convolve(image: Tensor, kernel: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class LevelEstimate:
         return self.structure > _SURE
 
 
-NOTHING = LevelEstimate(0.0, 0.0)
+_NOTHING = LevelEstimate(0.0, 0.0)
 
 
 def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics) -> LevelEstimate:
@@ -64,10 +64,10 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics
     values = np.concatenate([w.ravel() for w in windows]).astype(np.float64)
     values = values[np.isfinite(values)]
     if values.size == 0:
-        return NOTHING
+        return _NOTHING
     dark, bright = np.percentile(values, (0.5, 99.9))
     if not bright > dark:
-        return NOTHING
+        return _NOTHING
     normal = [(finite(w, keep_nan=True).astype(np.float64) - dark) / (bright - dark) for w in windows]
     normal.sort(key=lambda w: -float(np.std(np.sqrt(np.maximum(w, 0)))))
     device = next(model.estimator.parameters()).device

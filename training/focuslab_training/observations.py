@@ -11,7 +11,7 @@ from torch import Tensor
 from focuslab.models.evidence import SPECTRUM_BINS, TRIAL_LEVELS, Evidence, gather_evidence
 from focuslab.optics import Optics, camera_otf, mirror_pad
 from focuslab_training.recipe import OpticsRange
-from focuslab_training.simulation import draw_level, draw_optics, log_uniform
+from focuslab_training.simulation import draw_level, draw_optics, expose, log_uniform
 from focuslab_training.specimens import SpecimenPool
 
 __all__ = ["Observations", "normalise"]
@@ -40,6 +40,7 @@ class Observations:
     def __init__(self, specimens: SpecimenPool, ranges: OpticsRange, seed: int = 0) -> None:
         self.specimens, self.ranges = specimens, ranges
         self.rng = np.random.default_rng(seed)
+        self.noise = torch.Generator().manual_seed(seed)
         self.rows = torch.empty(0, len(TRIAL_LEVELS) + SPECTRUM_BINS + 2 + 1)
 
     def add(self) -> None:
@@ -77,9 +78,7 @@ class Observations:
         image = torch.fft.irfft2(torch.fft.rfft2(light) * transfer, s=light.shape[-2:])
         edge = _MARGIN + outside
         image = image[edge : edge + side, edge : edge + side]
-        photons, read = log_uniform(rng, *ranges.photons), log_uniform(rng, *ranges.read_noise)
-        sigma = torch.sqrt(image.clamp(min=0) / photons + read**2)
-        return image + sigma * torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
+        return expose(image, log_uniform(rng, *ranges.photons), log_uniform(rng, *ranges.read_noise), self.noise)
 
     def _empty(self, side: int) -> Tensor:
         """A field with nothing in it: noise, white or slightly correlated, on a slow gradient."""

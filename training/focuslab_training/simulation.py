@@ -20,7 +20,7 @@ from focuslab.optics import Optics, mirror_pad, otf, psf
 from focuslab_training.recipe import OpticsRange
 from focuslab_training.specimens import SpecimenPool
 
-__all__ = ["MARGIN", "PlaneBatch", "Simulator", "Situation", "draw_level", "draw_optics", "log_uniform"]
+__all__ = ["MARGIN", "PlaneBatch", "Simulator", "Situation", "draw_level", "draw_optics", "expose", "log_uniform"]
 
 MARGIN = 144  # px around a crop that the front end may look at
 _POOL = 300
@@ -100,6 +100,12 @@ def draw_level(ranges: OpticsRange, rng: np.random.Generator) -> float:
     return log_uniform(rng, 1.5, ranges.largest_level_px)
 
 
+def expose(image: Tensor, photons: float, read: float, generator: torch.Generator) -> Tensor:
+    """Image with the noise of `photons` at light 1 and read noise relative to it, as one Gaussian."""
+    sigma = torch.sqrt(image.clamp(min=0) / photons + read**2)
+    return image + sigma * torch.randn(image.shape, generator=generator)
+
+
 class Simulator:
     """Endless source of batches.
 
@@ -147,7 +153,7 @@ class Simulator:
         spectrum = torch.fft.rfft2(light)
         clean = [torch.fft.irfft2(spectrum * h, s=(grid, grid)) for h in situation.transfer]
         count = len(situation.levels)
-        planes = [self._expose(image, *situation.camera) for image in clean[:count]]
+        planes = [expose(image, *situation.camera, self.noise) for image in clean[:count]]
         sharp, target = clean[count:]
         if count == 1 and 0 < situation.target < situation.given[0]:
             # Part of the way to focus, that part of the noise is gone.
@@ -175,11 +181,6 @@ class Simulator:
         if self.rng.random() < 0.5:
             return plane
         return mirror_pad(plane[..., MARGIN : MARGIN + self.crop, MARGIN : MARGIN + self.crop], MARGIN)
-
-    def _expose(self, image: Tensor, photons: float, read: float) -> Tensor:
-        """Photon and read noise as one Gaussian."""
-        sigma = torch.sqrt(image.clamp(min=0) / photons + read**2)
-        return image + sigma * torch.randn(image.shape, generator=self.noise)
 
     def _situation(self) -> Situation:
         if len(self.pool) < _FIRST or self.rng.random() < self.renew:
