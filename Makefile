@@ -33,10 +33,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.installed
-	$(INSTALL) pytest pytest-cov hypothesis
+	$(INSTALL) -e ".[train,bioimageio]" pytest pytest-cov hypothesis
 	touch $@
 
-$(VENV)/.lint: $(VENV)/.installed
+$(VENV)/.lint: $(VENV)/.tests
 	$(INSTALL) ruff mypy types-PyYAML npe2
 	touch $@
 

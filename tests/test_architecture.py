@@ -20,7 +20,7 @@ LAYERS = [
     ["focuslab_training", "focuslab_napari"],
     ["focuslab.cli"],
 ]
-OUTSIDE = {"typer", "rich", "qtpy", "napari", "magicgui", "lightning"}
+OUTSIDE = {"typer", "rich", "qtpy", "napari", "magicgui", "lightning", "matplotlib"}
 SOURCES = [
     *(ROOT / "focuslab").rglob("*.py"),
     *(ROOT / "training" / "focuslab_training").rglob("*.py"),

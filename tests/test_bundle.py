@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from focuslab.errors import ModelError
-from focuslab.models.bundle import Model, load_bundle, save_bundle
+from focuslab.models.bundle import Model, load_bundle
 from focuslab.models.zoo import bundled_cards, load_model
 
 
 def test_a_bundle_loads_as_it_was_saved(tmp_path: Path, tiny_model: Model) -> None:
-    card = save_bundle(tiny_model, tmp_path / "m")
+    card = tiny_model.save(tmp_path / "m")
     again = load_bundle(tmp_path / "m")
     assert again.card.model_dump_json() == card.model_dump_json() and len(card.sha256) == 64
     for name, value in tiny_model.autoencoder.state_dict().items():
@@ -28,7 +28,7 @@ def test_the_default_model_is_small_and_complete() -> None:
 
 
 def test_damage_is_noticed(tmp_path: Path, tiny_model: Model) -> None:
-    save_bundle(tiny_model, tmp_path / "m")
+    tiny_model.save(tmp_path / "m")
     weights = tmp_path / "m" / "weights.safetensors"
     data = bytearray(weights.read_bytes())
     data[-5] ^= 1
@@ -48,7 +48,7 @@ def test_foreign_and_pickled_models_are_never_loaded(tmp_path: Path, tiny_model:
     (tmp_path / "model.pt").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(ModelError, match="never loaded"):
         load_model(tmp_path / "model.pt")
-    save_bundle(tiny_model, tmp_path / "m")
+    tiny_model.save(tmp_path / "m")
     card = json.loads((tmp_path / "m" / "card.json").read_text())
     for change in ({"architecture": "unet"}, {"surprise": 1}, {"autoencoder": {"widths": [4, 4]}}):
         (tmp_path / "m" / "card.json").write_text(json.dumps({**card, **change}))

@@ -13,7 +13,7 @@ import tifffile
 
 from focuslab.cli import main
 from focuslab.io import read, write
-from focuslab.models.bundle import Model, save_bundle
+from focuslab.models.bundle import Model
 from focuslab.stack import Calibration, FocalStack
 
 
@@ -37,7 +37,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory, tiny_model: Model) -> Path:
     folder = tmp_path_factory.mktemp("model") / "tiny"
-    save_bundle(tiny_model, folder)
+    tiny_model.save(folder)
     return folder
 
 

@@ -1,23 +1,57 @@
+"""Training runs: recipes, losses, bundles, resume, what happens when things go wrong."""
+
 import csv
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import torch
-from focuslab_training.losses import decibels, direction_gap
-from focuslab_training.recipe import load_recipe, recipe_names
-from focuslab_training.run import train
-from focuslab_training.simulation import MARGIN, Simulator
-from focuslab_training.specimens import SpecimenPool
+from focuslab_training import callbacks
+from focuslab_training.data.batches import MARGIN
+from focuslab_training.data.module import open_data
+from focuslab_training.data.observations import Observations
+from focuslab_training.data.simulation import Simulator
+from focuslab_training.data.specimens import load_specimens
+from focuslab_training.losses import code_on_line, decibels, direction_gap, on_line, picture_on_line, reconstruction
+from focuslab_training.recipe import Recipe, load_recipe, recipe_names
+from focuslab_training.run import Machines, train
+from focuslab_training.systems import LinearSystem, ReferenceSystem, TrainingError
 
-from focuslab.errors import RequestError
-from focuslab.models.bundle import load_bundle
+from focuslab.errors import ModelError, OutputError, RequestError
+from focuslab.models.autoencoder import LinearLatentAutoencoder
+from focuslab.models.bundle import load_bundle, load_reference
 from focuslab.models.latent import LatentCode
+from focuslab.models.reference import ReferenceAutoencoder
+
+CPU = Machines("cpu")
+STACKS = {"layout": "simulated", "planes": [0, 16, 4], "focus": 16, "z_step_um": 2.0}
+MICROSCOPE = {"na": 0.5, "wavelength_um": 0.461, "pixel_size_um": 0.645}
+
+
+def short(steps: int = 6, **changes: object) -> Recipe:
+    """A few steps of a small model on few phantoms."""
+    few = {"steps": {"autoencoder": steps, "estimator": 2}, "phantoms.count": 5, "validate_every": 4}
+    return load_recipe(
+        "smoke",
+        {**few, "validation_batches": 1, "crop_px": 64, "planes_first": 8, "trains": ["autoencoder"], **changes},
+    )
+
+
+def curve(folder: Path, name: str) -> list[tuple[int, float]]:
+    rows = csv.DictReader((folder / "training" / "autoencoder" / "curve.csv").read_text().splitlines())
+    return [(int(row["step"]), float(row["value"])) for row in rows if row["name"] == name]
 
 
 def test_every_bundled_recipe_is_valid() -> None:
-    assert {"default", "smoke"} <= set(recipe_names())
+    reference = {f"reference-{regime}" for regime in ("baseline", "implicit", "explicit")}
+    assert reference | {"default", "finetune", "smoke"} == set(recipe_names())
     for name in recipe_names():
         assert load_recipe(name).name == name
 
@@ -25,11 +59,25 @@ def test_every_bundled_recipe_is_valid() -> None:
 def test_recipes_are_changed_by_key_and_checked() -> None:
     changed = load_recipe("smoke", {"minutes.autoencoder": 1.5, "batch": 3})
     assert changed.minutes["autoencoder"] == 1.5 and changed.batch == 3
-    for changes in ({"batch": 0}, {"colour": "red"}, {"minutes.painter": 1}):
+    for changes in ({"batch": 0}, {"minutes.painter": 1}, {"trains": []}, {"phantoms.count": 0}, {"minutes": {}}):
         with pytest.raises(RequestError, match="not valid"):
             load_recipe("smoke", changes)
     with pytest.raises(RequestError, match="No recipe"):
         load_recipe("nothing")
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("learning_rat", "learning_rate"),
+        ("optics.photon", "photons"),
+        ("stacks.layut", "layout"),
+        ("colour", "valid are"),
+    ],
+)
+def test_a_misspelt_key_is_told_the_nearest(key: str, meant: str) -> None:
+    with pytest.raises(RequestError, match=meant):
+        load_recipe("finetune", {key: 1})
 
 
 def test_the_default_recipe_never_trains_on_reported_fields() -> None:
@@ -45,38 +93,51 @@ def test_images_left_out_stay_out(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / f"{name}.tif", np.random.default_rng(0).integers(0, 255, (80, 90), np.uint8))
     source = {"name": "x", "files": "*.tif", "leave_out": ["a*"], "licence": "CC0"}
     recipe = load_recipe("smoke", {"images": [source], "phantoms.count": 0})
-    pool = SpecimenPool(recipe, tmp_path)
-    assert pool.used == ["x/d1.tif", "x/d2.tif"]
+    pool = load_specimens(recipe, tmp_path)
+    assert pool.names == ["x/d1.tif", "x/d2.tif"]
     assert pool.draw(200, np.random.default_rng(0)).shape == (200, 200)
+    assert open_data(recipe, tmp_path).used in (("x/d1.tif",), ("x/d2.tif",)), "the other one validates"
     with pytest.raises(RequestError, match="--data"):
-        SpecimenPool(recipe, None)
+        load_specimens(recipe, None)
     with pytest.raises(RequestError, match="No image"):
-        SpecimenPool(load_recipe("smoke", {"images": [{**source, "files": "*.png"}]}), tmp_path)
+        load_specimens(load_recipe("smoke", {"images": [{**source, "files": "*.png"}]}), tmp_path)
 
 
 def test_simulated_planes_are_what_they_say() -> None:
     recipe = load_recipe("smoke", {"optics.photons": [1e6, 1e7], "optics.read_noise": [1e-5, 1e-4]})
-    pool = SpecimenPool(recipe, None)
+    pool = load_specimens(recipe, None)
     simulator = Simulator(pool, recipe.optics, crop_px=96, batch=2, pairs=0.3, seed=1)
     again = Simulator(pool, recipe.optics, crop_px=96, batch=2, pairs=0.3, seed=1)
     pairs = 0
-    for _ in range(12):
-        batch, same = simulator.next(), again.next()
-        assert torch.equal(batch.planes[0], same.planes[0]), "the same seed gives the same batches"
+    for step in range(12):
+        batch = simulator.batch(step)
         here = batch.situation
         assert batch.sharp.shape == batch.target.shape == (2, 1, 96, 96)
         assert batch.planes[0].shape[-1] == 96 + 2 * MARGIN
-        pairs += len(here.levels) == 2
+        pairs += len(here.given) == 2
         assert here.rungs[0] == 0 and 0 <= here.target <= recipe.optics.largest_level_px
-        if here.levels[0] > 8 and float(batch.sharp.std()) > 0.05:
+        if here.given[0] > 8 and float(batch.sharp.std()) > 0.05:
             plane = batch.planes[0][..., MARGIN:-MARGIN, MARGIN:-MARGIN]
             assert float(batch.sharp.std()) > float(plane.std())
     assert pairs > 0
+    whole, halves = simulator.batch(11), [again.batch(11, rank, 2) for rank in (0, 1)]
+    assert torch.equal(torch.cat([h.planes[0] for h in halves]), whole.planes[0]), "any step, any share"
+
+
+def test_evidence_is_gathered_as_the_steps_go() -> None:
+    recipe = load_recipe("smoke", {"phantoms.count": 2})
+    seen = Observations(load_specimens(recipe, None), recipe.optics, batch=8, first=3, every=2)
+    assert len(seen.batch(0).levels) == 8 and len(seen.rows) == 3
+    seen.batch(4)
+    assert len(seen.rows) == 5
 
 
 def test_loss_terms_are_their_formulas() -> None:
     a, b = torch.zeros(2, 1, 4, 4), torch.full((2, 1, 4, 4), 0.1)
     assert float(decibels(a, b)) == pytest.approx(-20.0, abs=1e-3)
+    assert float(reconstruction((a, b), (b, b))) == pytest.approx(0.005)
+    assert float(picture_on_line(a, b)) == float(code_on_line(a, b)) == pytest.approx(0.01)
+    assert torch.allclose(on_line(a, b, torch.tensor([0.5, 3.0])).mean((1, 2, 3)), torch.tensor([0.05, 0.3]))
 
     def code(value: float, level: float) -> LatentCode:
         empty = torch.zeros(1, 1, 1, 1)
@@ -87,38 +148,34 @@ def test_loss_terms_are_their_formulas() -> None:
     assert float(direction_gap(code(1.0, 2.0), direction, code(4.0, 6.0))) == pytest.approx(1.0)
 
 
-def test_a_run_makes_a_bundle_can_be_stopped_and_resumed(tmp_path: Path) -> None:
-    recipe = load_recipe("smoke", {"minutes": {"autoencoder": 0.05, "estimator": 0.05}, "phantoms.count": 4})
-    out = tmp_path / "model"
-    steps = train(recipe, out, device="cpu")
-    for _ in steps:
-        break
-    steps.close()  # as Ctrl-C does
-    assert load_bundle(out).card.name == "smoke"
-    with pytest.raises(RequestError, match="--resume"):
-        next(train(recipe, out, device="cpu"))
-    for _ in train(recipe, out, resume=True, device="cpu"):
-        pass
-    assert load_bundle(out).card.data == ("phantoms: 4 simulated specimens",)
-    saved = torch.load(out / "training" / "autoencoder.pt", weights_only=True)
-    assert saved["step"] > 1 and all(torch.isfinite(v).all() for v in saved["average"].values())
+@pytest.mark.parametrize(
+    ("regime", "terms"),
+    [
+        ("baseline", {"reconstruction"}),
+        ("implicit", {"reconstruction", "implicit"}),
+        ("explicit", {"reconstruction", "implicit", "explicit"}),
+    ],
+)
+def test_the_published_regimes_have_their_terms(regime: str, terms: set[str]) -> None:
+    changes = {"stacks": {**STACKS, **MICROSCOPE}, "phantoms": {"count": 4, "size_px": 96}, "crop_px": 64, "batch": 2}
+    recipe = load_recipe(f"reference-{regime}", changes)
+    system = ReferenceSystem(ReferenceAutoencoder(), recipe.losses, 1e-3)
+    loss, found = system.loss(open_data(recipe, None).source("autoencoder", "train").batch(0))
+    assert set(found) == terms
+    assert float(loss.detach()) == pytest.approx(sum(float(t) for t in found.values())), "unit weights"
 
 
-def test_training_lowers_the_loss(tmp_path: Path) -> None:
+def test_training_lowers_the_loss() -> None:
     """On one fixed batch a few dozen steps must improve on the front end's picture."""
-    from focuslab_training.systems import AutoencoderSystem
-
     torch.manual_seed(0)
     recipe = load_recipe("smoke", {"losses.pairs": 0.0, "phantoms.count": 4})
-    system = AutoencoderSystem(recipe, SpecimenPool(recipe, None), 0, torch.device("cpu"))
-    batch = system.simulator.next()
-    while batch.situation.given[0] < 4:
-        batch = system.simulator.next()
-    system.simulator.next = lambda: batch  # type: ignore[method-assign]
-    optimiser = torch.optim.Adam(system.network.parameters(), 2e-3)
+    source = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=96, batch=2)
+    batch = next(b for b in map(source.batch, range(99)) if b.situation.given[0] > 4)
+    system = LinearSystem(LinearLatentAutoencoder(recipe.model), recipe.losses, 2e-3)
+    optimiser = system.configure_optimizers()
     losses = []
     for _ in range(40):
-        loss, _ = system.loss()
+        loss, _ = system.loss(batch)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -126,14 +183,134 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_the_learning_curve_is_written(tmp_path: Path) -> None:
-    from focuslab_training.systems import EstimatorSystem
-    from focuslab_training.trainer import train_part
+def test_a_run_makes_a_bundle_with_its_split_and_curves(tmp_path: Path) -> None:
+    reports = []
+    recipe = short(6, trains=["autoencoder", "estimator"])
+    card = train(recipe, tmp_path / "m", machines=CPU, report=reports.append)
+    assert load_bundle(tmp_path / "m").card.sha256 == card.sha256 and card.data == ("phantoms: 5 simulated specimens",)
+    assert {r.part for r in reports} == {"autoencoder", "estimator"} and reports[-1].done <= 1
+    assert (tmp_path / "m" / "split.json").is_file()
+    assert [step for step, _ in curve(tmp_path / "m", "validation")] == [4, 6], "and at the end"
+    assert list((tmp_path / "m" / "training" / "autoencoder").glob("events.out.tfevents*")), "for TensorBoard"
+    with pytest.raises(RequestError, match="--resume"):
+        train(recipe, tmp_path / "m", machines=CPU)
 
-    recipe = load_recipe("smoke", {"phantoms.count": 2})
-    system = EstimatorSystem(recipe, SpecimenPool(recipe, None), 0, torch.device("cpu"))
-    for progress in train_part(system, minutes=2.0, learning_rate=1e-3, checkpoint=tmp_path / "e.pt", report_every=4):
-        assert progress.step == 4 and "level" in progress.figures
-        break
-    rows = list(csv.reader((tmp_path / "e.csv").read_text().splitlines()))
-    assert {row[2] for row in rows} >= {"level", "structure"}
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+    train(short(8), tmp_path / "whole", machines=CPU)
+    train(short(4), tmp_path / "broken", machines=CPU)
+    train(short(8), tmp_path / "broken", resume=True, machines=CPU)
+    whole, broken = curve(tmp_path / "whole", "validation"), curve(tmp_path / "broken", "validation")
+    assert [s for s, _ in whole] == [s for s, _ in broken] == [4, 8]
+    # The learning rate depends on the length of the run, so only nearly: the batches are the same.
+    assert broken[-1][1] == pytest.approx(whole[-1][1], abs=0.5)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    train(short(2), tmp_path / "m", machines=CPU)
+    other = short(4, **{"model.widths": [8, 12]})
+    with pytest.raises(ModelError, match="does not belong"):
+        train(other, tmp_path / "m", resume=True, machines=CPU)
+
+
+def test_fine_tuning_starts_from_a_bundle(tmp_path: Path) -> None:
+    train(short(2), tmp_path / "first", machines=CPU)
+    changes = {"start": str(tmp_path / "first"), "learning_rate": 1e-9, "split.validation": 0.0}
+    train(short(1, **changes), tmp_path / "second", machines=CPU)
+    first, second = load_bundle(tmp_path / "first"), load_bundle(tmp_path / "second")
+    for name, value in first.autoencoder.state_dict().items():
+        assert torch.allclose(value, second.autoencoder.state_dict()[name], atol=1e-4)
+    with pytest.raises(ModelError, match="other sizes"):
+        train(short(1, **changes, **{"model.widths": [8, 12]}), tmp_path / "third", machines=CPU)
+
+
+def test_the_reference_trains_on_stacks_into_a_bundle(tmp_path: Path) -> None:
+    changes = {
+        "stacks": {**STACKS, **MICROSCOPE},
+        "phantoms": {"count": 5, "size_px": 96},
+        "steps": {"autoencoder": 2},
+        "crop_px": 64,
+        "batch": 2,
+        "validation_batches": 1,
+    }
+    card = train(load_recipe("reference-explicit", changes), tmp_path / "m", machines=CPU)
+    assert card.architecture == "reference-autoencoder"
+    loaded, network = load_reference(tmp_path / "m")
+    assert loaded.sha256 == card.sha256 and network(torch.rand(1, 1, 64, 64)).shape == (1, 1, 64, 64)
+    with pytest.raises(ModelError, match="reference architecture"):
+        load_bundle(tmp_path / "m")
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = LinearSystem.terms
+
+    def broken(self: LinearSystem, batch: object) -> dict[str, torch.Tensor]:
+        found = terms(self, batch)  # type: ignore[arg-type]
+        return {k: v * (float("nan") if self.global_step == 3 else 1) for k, v in found.items()}
+
+    monkeypatch.setattr(LinearSystem, "terms", broken)
+    with pytest.raises(TrainingError, match="at step 3"):
+        train(short(6, checkpoint_minutes=1e-9), tmp_path / "m", machines=CPU)
+    state = torch.load(tmp_path / "m" / "training" / "autoencoder" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 3 and all(torch.isfinite(v).all() for v in state["state_dict"].values())
+
+
+def test_a_full_disk_leaves_the_checkpoint_from_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save, last = callbacks.pl.Trainer.save_checkpoint, tmp_path / "m" / "training" / "autoencoder" / "last.ckpt"
+
+    def full(self: object, path: Path, *rest: object) -> None:
+        if last.is_file():
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        save(self, path)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(callbacks.pl.Trainer, "save_checkpoint", full)
+    with pytest.raises(OutputError, match="the one from before is kept"):
+        train(short(6, checkpoint_minutes=1e-9), tmp_path / "m", machines=CPU)
+    assert torch.load(last, weights_only=True)["global_step"] == 1
+    assert not list(last.parent.glob("*.part"))
+
+
+def test_ctrl_c_leaves_a_usable_model(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        while not (tmp_path / "m" / "training" / "autoencoder" / "curve.csv").is_file():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    card = train(short(100_000, validate_every=2), tmp_path / "m", machines=CPU)
+    thread.join()
+    assert load_bundle(tmp_path / "m").card.sha256 == card.sha256
+    assert curve(tmp_path / "m", "validation")
+
+
+def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
+    recipe = short(400, learning_rate=0.1, patience=1, validate_every=1)
+    train(recipe, tmp_path / "m", machines=CPU)
+    found = [value for _, value in curve(tmp_path / "m", "validation")]
+    assert len(found) < 100 and (tmp_path / "m" / "training" / "autoencoder" / "best.ckpt").is_file()
+
+
+_TWO = """
+import sys
+from pathlib import Path
+from focuslab_training.recipe import load_recipe
+from focuslab_training.run import Machines, train
+changes = {"steps": {"autoencoder": 4}, "phantoms.count": 5, "validate_every": 4, "validation_batches": 1,
+           "crop_px": 64, "batch": 4, "trains": ["autoencoder"], "precision": "float32"}
+machines = Machines("cpu", int(sys.argv[2]), strategy=sys.argv[3])
+train(load_recipe("smoke", changes), Path(sys.argv[1]), machines=machines)
+"""
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    for name, devices, strategy in (("one", "1", "auto"), ("two", "2", "ddp")):
+        script = tmp_path / f"{name}.py"
+        script.write_text(_TWO)
+        run = [sys.executable, str(script), str(tmp_path / name), devices, strategy]
+        subprocess.run(run, check=True, capture_output=True, timeout=300)
+    one, two = curve(tmp_path / "one", "validation"), curve(tmp_path / "two", "validation")
+    assert two[-1][1] == pytest.approx(one[-1][1], rel=0.02)

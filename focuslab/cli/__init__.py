@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from focuslab.cli import between, demo, info, models, refocus, simulate, train
+from focuslab.cli import between, demo, evaluate, export, info, models, refocus, simulate, train
 from focuslab.cli.console import fail
 from focuslab.errors import FocusLabError
 
@@ -28,6 +28,8 @@ app.command("simulate")(simulate.simulate)
 app.command("info")(info.info)
 app.command("models")(models.models)
 app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 
 
 def main() -> None:

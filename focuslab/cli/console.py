@@ -1,13 +1,16 @@
 """What the user sees in the terminal: progress, tables, one-line errors."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-__all__ = ["errors", "fail", "follow", "out"]
+from focuslab.errors import RequestError
+
+__all__ = ["errors", "fail", "follow", "out", "progress_bar", "with_extra"]
 
 Result = TypeVar("Result")
 
@@ -21,15 +24,35 @@ def fail(error: Exception, code: int = 2) -> NoReturn:
     sys.exit(code)
 
 
-def follow(title: str, steps: Generator[Any, None, Result]) -> Result:
-    """Run a generator of progress under a bar with the time left; closing it cancels the work."""
+@contextmanager
+def with_extra(extra: str, *packages: str) -> Iterator[None]:
+    """Import what an extra of the installation brings, or say how to get it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in packages:
+            raise
+        raise RequestError(
+            f"This needs the package {error.name!r}: install it with pip install 'focuslab[{extra}]'."
+        ) from error
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left; call what it gives with the number done and of all."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def follow(title: str, steps: Generator[Any, None, Result]) -> Result:
+    """Run a generator of progress under a bar with the time left; closing it cancels the work."""
+    with progress_bar(title) as tell:
         try:
             while True:
                 step = next(steps)
-                bar.update(task, completed=step.done, total=step.total)
+                tell(step.done, step.total)
         except StopIteration as end:
             result: Result = end.value
             return result

@@ -1,14 +1,14 @@
 """`focuslab train`: make a model by a recipe."""
 
-from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 import yaml
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from focuslab.cli import options as opt
-from focuslab.cli.console import errors, follow, out
+from focuslab.cli.console import errors, out, with_extra
 from focuslab.errors import RequestError
 
 __all__ = ["train"]
@@ -17,32 +17,47 @@ __all__ = ["train"]
 def train(
     recipe: Annotated[str, typer.Argument(help="Bundled recipe or path of a YAML file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.")],
-    data: Annotated[Path | None, typer.Option(help="Folder below which the recipe's images lie.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder below which the recipe's images or stacks lie.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field: key=value, nested with dots.")
     ] = None,
+    no_validation: Annotated[
+        bool, typer.Option("--no-validation", help="Train on every field, keep none apart.")
+    ] = False,
     device: opt.Device = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes (GPUs) per machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    strategy: Annotated[Literal["auto", "ddp"], typer.Option(help="How several devices share the work.")] = "auto",
 ) -> None:
-    """Train a model; Ctrl-C leaves a usable one."""
+    """Train a model; Ctrl-C leaves a usable one, --resume goes on with it."""
+    with with_extra("train", "lightning"):
+        from focuslab_training.run import Machines, TrainingProgress
+        from focuslab_training.run import train as run
     from focuslab_training.recipe import load_recipe
-    from focuslab_training.run import train as run
 
-    chosen = load_recipe(recipe, changes=dict(_pair(text) for text in change or []))
-    steps = run(chosen, output, data=data, resume=resume, device=device)
+    changes = dict(_pair(text) for text in change or [])
+    if no_validation:
+        changes |= {"split.validation": 0.0, "split.test": 0.0}
+    chosen = load_recipe(recipe, changes)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, console=errors) as bar:
+        tasks = {part: bar.add_task(part, total=1.0, left="") for part in chosen.trains}
 
-    def report() -> Generator[Any, None, None]:
-        for progress in steps:
+        def report(progress: TrainingProgress) -> None:
+            minutes = progress.seconds_left / 60
             figures = "  ".join(f"{name} {value:.2f}" for name, value in progress.figures.items())
-            errors.print(f"{progress.part} {progress.step}: {figures}", markup=False)
-            yield progress
+            bar.update(tasks[progress.part], completed=progress.done, left=f"{minutes:.0f} min left  {figures}")  # type: ignore[index]
 
-    try:
-        follow(f"training {chosen.name}", report())
-    except KeyboardInterrupt:
-        errors.print("Stopped.", style="yellow")
-    finally:
-        steps.close()
+        run(
+            chosen,
+            output,
+            data=data,
+            resume=resume,
+            machines=Machines(device, devices, nodes, strategy),
+            report=report,
+            notes=lambda sentence: errors.print(sentence, style="yellow", markup=False),
+        )
     out.print(f"{output}: model {chosen.name}", markup=False)
 
 

@@ -15,7 +15,7 @@ from focuslab.errors import ImageError, RequestError
 from focuslab.io.reading import read
 from focuslab.stack import Calibration, FocalStack
 
-__all__ = ["read_pattern"]
+__all__ = ["files_of_pattern", "read_pattern", "stack_of_files"]
 
 
 def read_pattern(folder: str | Path, pattern: str) -> dict[str, FocalStack]:
@@ -40,6 +40,18 @@ def read_pattern(folder: str | Path, pattern: str) -> dict[str, FocalStack]:
     ImageError
         If a stack lacks planes, which are named, or its planes differ in size or type.
     """
+    axes, groups = files_of_pattern(folder, pattern)
+    return {name: stack_of_files(name, files, axes) for name, files in groups.items()}
+
+
+def files_of_pattern(folder: str | Path, pattern: str) -> tuple[str, dict[str, dict[tuple[int, ...], Path]]]:
+    """Axes that a pattern names, and the files of every stack by their place along these axes; none is opened.
+
+    Raises
+    ------
+    RequestError
+        As `read_pattern`.
+    """
     fields = re.findall(r"\{(\w*)\}", pattern)
     axes = "".join(a for a in "TCZ" if a.lower() in fields)
     if not axes:
@@ -57,7 +69,7 @@ def read_pattern(folder: str | Path, pattern: str) -> dict[str, FocalStack]:
             groups.setdefault(name, {})[tuple(int(found[a.lower()]) for a in axes)] = path
     if not groups:
         raise RequestError(f"No file below {root} matches the pattern {pattern!r}.")
-    return {name: _stack(name, files, axes) for name, files in sorted(groups.items())}
+    return axes, dict(sorted(groups.items()))
 
 
 def _regex(part: str) -> str:
@@ -69,7 +81,14 @@ def _regex(part: str) -> str:
     return rf"(?P<{field}>\d+)" if field in ("z", "c", "t") else rf"(?P<{field}>.+?)"
 
 
-def _stack(name: str, files: dict[tuple[int, ...], Path], axes: str) -> FocalStack:
+def stack_of_files(name: str, files: dict[tuple[int, ...], Path], axes: str) -> FocalStack:
+    """Lazy stack of one file per plane.
+
+    Raises
+    ------
+    ImageError
+        If planes are missing or a file holds more than one.
+    """
     values = [sorted({key[i] for key in files}) for i in range(len(axes))]
     shape = tuple(len(v) for v in values)
     grid = {where: tuple(v[i] for v, i in zip(values, where, strict=True)) for where in np.ndindex(*shape)}

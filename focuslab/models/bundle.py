@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from focuslab.errors import ModelError
+from focuslab.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from focuslab.models.autoencoder import LinearLatentAutoencoder
     from focuslab.models.estimator import LevelEstimator
+    from focuslab.models.reference import ReferenceAutoencoder
 
-__all__ = ["Model", "ModelCard", "load_bundle", "save_bundle"]
+__all__ = ["Architecture", "Model", "ModelCard", "load_bundle", "load_reference", "read_card", "save_bundle"]
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
+
+Architecture = Literal["linear-latent-autoencoder", "reference-autoencoder"]
 
 
 class ModelCard(BaseModel):
@@ -31,9 +36,9 @@ class ModelCard(BaseModel):
     name: str
     version: str = "1"
     description: str = ""
-    architecture: Literal["linear-latent-autoencoder"] = "linear-latent-autoencoder"
-    autoencoder: dict[str, Any] = Field(description="`AutoencoderConfig`")
-    estimator: dict[str, Any] = Field(description="`EstimatorConfig`")
+    architecture: Architecture = "linear-latent-autoencoder"
+    autoencoder: dict[str, Any] = Field(default_factory=dict, description="`AutoencoderConfig`")
+    estimator: dict[str, Any] = Field(default_factory=dict, description="`EstimatorConfig`")
     regime: str = Field(default="", description="terms and weights of the loss")
     levels_px: tuple[float, float] = Field(default=(0.0, 45.0), description="trained blur levels")
     sampling: tuple[float, float] = Field(default=(0.15, 3.4), description="trained sampling numbers c")
@@ -70,49 +75,126 @@ class Model:
         self.estimator.to(device)
         return self
 
+    def save(self, folder: str | Path) -> ModelCard:
+        """Write the model as a bundle, see `save_bundle`."""
+        return save_bundle(self.card, {"autoencoder": self.autoencoder, "estimator": self.estimator}, folder)
+
     @property
     def identity(self) -> dict[str, str]:
         """Name, version and hash, for provenance."""
         return {"name": self.card.name, "version": self.card.version, "sha256": self.card.sha256}
 
 
-def save_bundle(model: Model, folder: str | Path) -> ModelCard:
-    """Write a model as a bundle; the card is completed with the hash and returned."""
-    import torch
+def save_bundle(card: ModelCard, networks: "dict[str, nn.Module]", folder: str | Path) -> ModelCard:
+    """Write networks as a bundle; the card is completed with the hash and returned.
+
+    Parameters
+    ----------
+    card
+        Without the hash.
+    networks
+        ``autoencoder`` and, for the linear latent architecture, ``estimator``.
+    folder
+        Made if it is missing. The weights are replaced as a whole: a full disk leaves an older bundle as it was.
+
+    Raises
+    ------
+    OutputError
+        If the bundle cannot be written.
+    """
     from safetensors.torch import save
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {
-        f"{part}.{name}": value.detach().cpu().to(torch.float16).contiguous()
-        for part, network in (("autoencoder", model.autoencoder), ("estimator", model.estimator))
+        f"{part}.{name}": (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
+        for part, network in networks.items()
         for name, value in network.state_dict().items()
     }
-    (folder / WEIGHTS).write_bytes(save(weights))  # with the permissions of any other file
-    card = model.card.model_copy(update={"sha256": _sha256(folder / WEIGHTS)})
-    (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n")
+    drafts = {name: folder / f"{name}.part" for name in (WEIGHTS, CARD)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        drafts[WEIGHTS].write_bytes(save(weights))  # with the permissions of any other file
+        card = card.model_copy(update={"sha256": _sha256(drafts[WEIGHTS])})
+        drafts[CARD].write_text(card.model_dump_json(indent=1) + "\n")
+        for name, draft in drafts.items():
+            draft.replace(folder / name)
+    except OSError as error:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+        raise OutputError(f"The model cannot be written to {folder}: {error.strerror or error}.") from error
     return card
 
 
 def load_bundle(folder: str | Path) -> Model:
-    """Load a bundle from its folder (or from the path of its card or weights).
+    """Load a bundle of the linear latent architecture from its folder (or from the path of its card or weights).
 
     Raises
     ------
     ModelError
         If the bundle is missing, incomplete, damaged, or of a foreign kind.
     """
-    from safetensors.torch import load_file
-
     from focuslab.models.autoencoder import LinearLatentAutoencoder
     from focuslab.models.estimator import EstimatorConfig, LevelEstimator
     from focuslab.models.networks import AutoencoderConfig
 
     folder = _folder(Path(folder))
+    card = read_card(folder)
+    if card.architecture != "linear-latent-autoencoder":
+        raise ModelError(
+            f"{folder} holds the published reference architecture, which needs two planes and keeps no intensities: "
+            "it can be evaluated (focuslab evaluate), images are refocused by the linear latent architecture."
+        )
+    tensors = _tensors(folder, card)
     try:
-        card = ModelCard.model_validate(json.loads((folder / CARD).read_text()))
+        autoencoder = LinearLatentAutoencoder(AutoencoderConfig.model_validate(card.autoencoder))
+        estimator = LevelEstimator(EstimatorConfig.model_validate(card.estimator))
+        autoencoder.load_state_dict(_part(tensors, "autoencoder"))
+        estimator.load_state_dict(_part(tensors, "estimator"))
+    except (ValidationError, RuntimeError) as error:
+        raise ModelError(f"The weights in {folder} do not fit their card: {_first_line(error)}") from error
+    return Model(card, autoencoder, estimator)
+
+
+def load_reference(folder: str | Path) -> "tuple[ModelCard, ReferenceAutoencoder]":
+    """Load a bundle of the published reference architecture, in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        As `load_bundle`.
+    """
+    from focuslab.models.reference import ReferenceAutoencoder
+
+    folder = _folder(Path(folder))
+    card = read_card(folder)
+    network = ReferenceAutoencoder()
+    try:
+        network.load_state_dict(_part(_tensors(folder, card), "autoencoder"))
+    except RuntimeError as error:
+        raise ModelError(f"The weights in {folder} do not fit their card: {_first_line(error)}") from error
+    return card, network.eval().requires_grad_(False)
+
+
+def read_card(folder: str | Path) -> ModelCard:
+    """Card of a bundle.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    folder = _folder(Path(folder))
+    try:
+        return ModelCard.model_validate(json.loads((folder / CARD).read_text()))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
         raise ModelError(f"{folder / CARD} is not the card of a FocusLab model: {_first_line(error)}") from error
+
+
+def _tensors(folder: Path, card: ModelCard) -> "dict[str, Tensor]":
+    """Checked weights, float32."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise ModelError(f"The model bundle {folder} lacks its {WEIGHTS}.")
@@ -123,17 +205,13 @@ def load_bundle(folder: str | Path) -> Model:
             f"{card.sha256[:12] or 'none'}... Install the model again."
         )
     try:
-        tensors = {name: value.float() for name, value in load_file(weights).items()}
-        networks = {
-            "autoencoder": LinearLatentAutoencoder(AutoencoderConfig.model_validate(card.autoencoder)),
-            "estimator": LevelEstimator(EstimatorConfig.model_validate(card.estimator)),
-        }
-        for part, network in networks.items():
-            own = {n.removeprefix(f"{part}."): v for n, v in tensors.items() if n.startswith(f"{part}.")}
-            network.load_state_dict(own)
-    except Exception as error:  # safetensors and torch raise errors of many kinds
-        raise ModelError(f"The weights in {folder} do not fit their card: {_first_line(error)}") from error
-    return Model(card, networks["autoencoder"], networks["estimator"])  # type: ignore[arg-type]
+        return {name: value.float() for name, value in load_file(weights).items()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"The weights in {folder} cannot be read: {_first_line(error)}") from error
+
+
+def _part(tensors: "dict[str, Tensor]", part: str) -> "dict[str, Tensor]":
+    return {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
 
 
 def _folder(path: Path) -> Path:

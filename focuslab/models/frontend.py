@@ -4,10 +4,10 @@ From a plane at its blur level, by the pupil PSF of the microscope (never a Gaus
 
 - three Wiener copies, to the sharpest image, regularised strongly, as it should be, and weakly (see `wiener`);
 - two copies that know that light is not negative (see `restoration`): the constrained Wiener filter and, from it, an
-  accelerated Richardson-Lucy, on a grid binned by two from 3.5 px of blur on, where the deblurred image has its
-  detail; below that, an early and a late Richardson-Lucy;
-- a ladder of Wiener copies at other blur levels, sharper or blurrier than the plane. Its sharp end is the last of the
-  Richardson-Lucy copies from 3.5 px of blur on.
+  accelerated Richardson-Lucy, on a grid binned by two from 5 px of blur on, where that grid holds all the detail
+  that can be had;
+- a ladder of Wiener copies at other blur levels, sharper or blurrier than the plane. Its sharp end is the
+  Richardson-Lucy copy from 2 px of blur on.
 
 A plane needs a halo of the kernels' radius, and of some blur radii more for the memory of the iterations.
 """
@@ -15,6 +15,7 @@ A plane needs a halo of the kernels' radius, and of some blur radii more for the
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -31,10 +32,13 @@ __all__ = [
     "COPIES",
     "LADDER",
     "REGULARISATIONS",
+    "FrontEnd",
+    "NoFrontEnd",
     "PhysicsCopies",
     "PhysicsFrontEnd",
     "bracket",
     "exact_rungs",
+    "front_end",
     "noise_sigma",
 ]
 
@@ -42,7 +46,8 @@ REGULARISATIONS = (30000.0, 7000.0, 1500.0)
 COPIES = len(REGULARISATIONS) + 2
 LADDER = (0.0, 2.0, 3.2, 4.8, 7.0, 10.0, 14.0, 19.0, 26.0, 35.0, 45.0)
 _LADDER_REGULARISATION = REGULARISATIONS[1]
-_BINNED_FROM = 3.5  # blur level, px, from which the non-negative copies are made on a grid binned by two
+_BINNED_FROM = 5.0  # blur level, px, from which the non-negative copies are made on a grid binned by two
+_NARROW = 25000.0  # regularisation of the constrained Wiener filter below it
 _CONSTRAINED = 8  # iterations of the constrained Wiener filter
 _LIFT = 0.03  # light with which Richardson-Lucy starts in the dark: it cannot leave zero
 _REACH = 20.0  # blur radii after which a pixel no longer matters to the iterations
@@ -103,6 +108,39 @@ def exact_rungs(levels: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted({0.0, *(max(level, LADDER[1]) for level in inside if level > 0)}))
 
 
+class FrontEnd(Protocol):
+    """What makes copies of planes."""
+
+    def radius(self, level_px: float, rungs: Sequence[float] = LADDER) -> int:
+        """Halo in px that a tile needs."""
+        ...
+
+    def copies(
+        self, plane: Tensor, level_px: float, noise: float, rungs: tuple[float, ...] = LADDER, *, margin: int = 0
+    ) -> PhysicsCopies:
+        """Copies of a batch of planes of one blur level."""
+        ...
+
+
+def front_end(optics: Optics, copies: int) -> FrontEnd:
+    """Front end of a model with so many deconvolved copies: the physics, or nothing."""
+    return PhysicsFrontEnd(optics) if copies else NoFrontEnd()
+
+
+class NoFrontEnd:
+    """No physics: the plane alone, to find out what the learned part does by itself."""
+
+    def radius(self, level_px: float, rungs: Sequence[float] = LADDER) -> int:
+        """No halo."""
+        return 0
+
+    def copies(
+        self, plane: Tensor, level_px: float, noise: float, rungs: tuple[float, ...] = LADDER, *, margin: int = 0
+    ) -> PhysicsCopies:
+        """The plane at every level."""
+        return PhysicsCopies((), crop(plane, margin), (0.0,))
+
+
 class PhysicsFrontEnd:
     """Copies of the planes of one microscope.
 
@@ -117,8 +155,7 @@ class PhysicsFrontEnd:
 
     def radius(self, level_px: float, rungs: Sequence[float] = LADDER) -> int:
         """Halo in px that the front end needs around a tile, a multiple of 8."""
-        reach = _REACH * level_px if level_px >= _BINNED_FROM else 0
-        return _eights(max(kernel_radius(max(level_px, *rungs), self.optics), reach))
+        return _eights(max(kernel_radius(max(level_px, *rungs), self.optics), _REACH * level_px))
 
     def copies(
         self, plane: Tensor, level_px: float, noise: float, rungs: tuple[float, ...] = LADDER, *, margin: int = 0
@@ -139,7 +176,7 @@ class PhysicsFrontEnd:
             Border, px, that the copies come without; `radius` px of every plane are not to be relied on.
         """
         near = _eights(kernel_radius(max(level_px, *rungs), self.optics))
-        by_light = level_px >= _BINNED_FROM  # the sharp end of the ladder knows that light is not negative
+        by_light = level_px >= LADDER[1]  # the sharp end of the ladder knows that light is not negative
         targets = [(0.0, kappa) for kappa in REGULARISATIONS]
         targets += [(level, _LADDER_REGULARISATION) for level in rungs if level > 0 or not by_light]
         part = crop(plane, max(margin - near, 0))
@@ -151,36 +188,31 @@ class PhysicsFrontEnd:
         def inner(image: Tensor) -> Tensor:
             return crop(image[..., : part.shape[-2], : part.shape[-1]], min(margin, near))
 
-        if by_light:
-            light = [crop(image, margin) for image in self._binned_light(plane, level_px, noise)]
-        else:
-            light = [inner(image) for image in self._light(padded, filtered[1], level_px)]
+        light = [crop(image, margin) for image in self._light(plane, level_px, noise)]
         copies = [inner(image) for image in filtered]
         known, ladder = copies[: len(REGULARISATIONS)], copies[len(REGULARISATIONS) :]
         if by_light and rungs[0] == 0:
             ladder.insert(0, light[1])
         return PhysicsCopies((*known, *light), torch.cat(ladder, 1), rungs)
 
-    def _light(self, plane: Tensor, start: Tensor, level_px: float) -> tuple[Tensor, Tensor]:
-        """Early and late Richardson-Lucy of a hardly blurred plane."""
-        kernel = binned_psf(self.optics, level_px, 1).to(plane.device)
-        blur = otf(kernel, (plane.shape[-2], plane.shape[-1]))
-        return richardson_lucy(plane, start, blur, 1), richardson_lucy(plane, start, blur, 5)
-
-    def _binned_light(self, plane: Tensor, level_px: float, noise: float) -> tuple[Tensor, Tensor]:
-        """A smooth and a detailed copy that are not negative, made on pixels binned by two."""
-        data = F.avg_pool2d(plane, 2)
+    def _light(self, plane: Tensor, level_px: float, noise: float) -> tuple[Tensor, Tensor]:
+        """A smooth and a detailed copy that are not negative; of a wide blur, made on pixels binned by two."""
+        bins = 2 if level_px >= _BINNED_FROM else 1
+        data = F.avg_pool2d(plane, bins)
         height, width = data.shape[-2:]
         data = _fast_sized(data)
-        kernel = binned_psf(self.optics, level_px, 2).to(plane.device)
+        kernel = binned_psf(self.optics, level_px, bins).to(plane.device)
         blur = otf(kernel, (data.shape[-2], data.shape[-1]))
         data = _tapered(data, blur, round(level_px) + 4)
-        # The wider the blur, the less a white-noise model may smooth and the more is left to the likelihood.
-        kappa = min(max(5000 / level_px, 300.0), 1000.0)
+        if bins == 1:
+            kappa, iterations = _NARROW, max(round(1.3 * level_px), 1)
+        else:
+            # The wider the blur, the less a white-noise model may smooth and the more is left to the likelihood.
+            kappa, iterations = min(max(5000 / level_px, 300.0), 1000.0), round(min(max(1.4 * level_px, 8), 32))
         smooth = nonnegative_wiener(data, blur, kappa * max(noise, LEAST_NOISE) ** 2, _CONSTRAINED)
-        iterations = round(min(max(1.4 * level_px, 8), 32))
         detailed = richardson_lucy(data, smooth.clamp(min=_LIFT), blur, iterations)
-        return _double(smooth[..., :height, :width]), _double(detailed[..., :height, :width])
+        smooth, detailed = smooth[..., :height, :width], detailed[..., :height, :width]
+        return (smooth, detailed) if bins == 1 else (_double(smooth), _double(detailed))
 
 
 def _tapered(image: Tensor, blur: Tensor, width: int) -> Tensor:

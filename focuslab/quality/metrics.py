@@ -8,14 +8,37 @@ from skimage.metrics import structural_similarity
 
 from focuslab.errors import ImageError
 
-__all__ = ["psnr", "scaled_to", "ssim"]
+__all__ = ["ffl", "mse", "psnr", "scaled_to", "ssim"]
 
 
 def psnr(image: NDArray[Any], truth: NDArray[Any], *, data_range: float) -> float:
     """Peak signal-to-noise ratio in decibels: 10 log10(data_range^2 / mean squared error); inf if equal."""
     _same_shape(image, truth)
-    error = float(np.mean((image.astype(np.float64) - truth.astype(np.float64)) ** 2))
+    error = mse(image, truth)
     return float("inf") if error == 0 else 10 * np.log10(data_range**2 / error)
+
+
+def mse(image: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Mean squared error."""
+    _same_shape(image, truth)
+    return float(np.mean((image.astype(np.float64) - truth.astype(np.float64)) ** 2))
+
+
+def ffl(image: NDArray[Any], truth: NDArray[Any], *, alpha: float = 1.0) -> float:
+    """Focal frequency loss [1]_: mean of w |F_image - F_truth|^2, w = |F_image - F_truth|^alpha over its largest value.
+
+    F is the orthonormal Fourier transform of the whole image.
+
+    References
+    ----------
+    .. [1] L. Jiang et al., "Focal Frequency Loss for Image Reconstruction and Synthesis", ICCV 2021,
+           doi 10.1109/ICCV48922.2021.01366.
+    """
+    _same_shape(image, truth)
+    gap = np.abs(np.fft.fft2(image.astype(np.float64) - truth.astype(np.float64), norm="ortho"))
+    weight = gap**alpha
+    largest = float(weight.max())
+    return float(np.mean(weight / largest * gap**2)) if largest > 0 else 0.0
 
 
 def ssim(image: NDArray[Any], truth: NDArray[Any], *, data_range: float) -> float:

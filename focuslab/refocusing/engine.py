@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from focuslab.models.bundle import Model
-from focuslab.models.frontend import LADDER, PhysicsFrontEnd, exact_rungs
+from focuslab.models.frontend import LADDER, FrontEnd, exact_rungs, front_end
 from focuslab.models.latent import LatentCode, along_line, fade
-from focuslab.optics import Optics
+from focuslab.optics import Optics, crop
 from focuslab.refocusing.devices import Precision, choose_device, choose_precision
 from focuslab.refocusing.intensity import IntensityMap
 
@@ -72,8 +72,7 @@ class Engine:
 
     def halo(self, facts: PlaneFacts, rungs: tuple[float, ...] = LADDER) -> int:
         """Pixels that a region needs around what is wanted of it."""
-        front_end = PhysicsFrontEnd(facts.optics)
-        return front_end.radius(facts.level_px, rungs) + self.model.autoencoder.halo
+        return self._front_end(facts).radius(facts.level_px, rungs) + self.model.autoencoder.halo
 
     @staticmethod
     def rungs(facts: PlaneFacts, *shifts: float) -> tuple[float, ...]:
@@ -100,14 +99,14 @@ class Engine:
         wide = counts.dtype.str[1:] in _WIDE and self.device.type != "mps"
         normal = facts.intensity.normalise(counts, np.float64 if wide else np.float32)
         plane = torch.from_numpy(normal)[None, None].to(self.device)
-        front_end = PhysicsFrontEnd(facts.optics)
-        margin = front_end.radius(facts.level_px, rungs)
+        physics = self._front_end(facts)
+        margin = physics.radius(facts.level_px, rungs)
         condition = torch.tensor(
             [[facts.level_px, facts.optics.sampling, facts.noise]], dtype=torch.float32, device=self.device
         )
-        inner = plane[..., margin:-margin, margin:-margin]
+        inner = crop(plane, margin)
         with torch.inference_mode():
-            copies = front_end.copies(plane.float(), facts.level_px, facts.noise, rungs, margin=margin)
+            copies = physics.copies(plane.float(), facts.level_px, facts.noise, rungs, margin=margin)
             with torch.autocast(self.device.type, self.dtype, enabled=self._fast):
                 network = self.model.autoencoder
                 code, direction = network.encode(
@@ -121,6 +120,9 @@ class Engine:
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self._fast):
             picture = self.model.autoencoder.decode(code)[0, 0, halo:-halo, halo:-halo]
         return intensity.counts(picture.cpu().numpy())
+
+    def _front_end(self, facts: PlaneFacts) -> FrontEnd:
+        return front_end(facts.optics, self.model.autoencoder.config.copies)
 
     @property
     def _fast(self) -> bool:

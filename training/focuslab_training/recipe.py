@@ -4,13 +4,17 @@ Recipes are YAML files, checked as a whole before anything is loaded; those that
 `recipes/` and are called by name.
 """
 
+import difflib
+import types
+import typing
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from focuslab.errors import RequestError
+from focuslab.models.bundle import Architecture
 from focuslab.models.estimator import EstimatorConfig
 from focuslab.models.networks import AutoencoderConfig
 
@@ -18,16 +22,21 @@ __all__ = [
     "ImageSource",
     "LossWeights",
     "OpticsRange",
+    "Part",
     "PhantomSource",
     "Recipe",
+    "SplitRule",
+    "StackSource",
     "load_recipe",
     "recipe_names",
 ]
 
 _BUNDLED = Path(__file__).parent / "recipes"
 
+Part = Literal["autoencoder", "estimator"]
 
-class _Part(BaseModel):
+
+class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def replace(self, **changes: object) -> Self:
@@ -35,7 +44,7 @@ class _Part(BaseModel):
         return type(self).model_validate({**self.model_dump(), **changes})
 
 
-class ImageSource(_Part):
+class ImageSource(_Section):
     """Sharp images used as specimens: files below the data folder."""
 
     name: str
@@ -47,7 +56,7 @@ class ImageSource(_Part):
     licence: str = Field(description="named in the model card")
 
 
-class PhantomSource(_Part):
+class PhantomSource(_Section):
     """Synthetic specimens, drawn before training."""
 
     count: int = Field(default=300, ge=0)
@@ -56,7 +65,7 @@ class PhantomSource(_Part):
     weight: float = Field(default=1.0, gt=0)
 
 
-class OpticsRange(_Part):
+class OpticsRange(_Section):
     """Ranges from which microscopes and cameras are drawn."""
 
     na_over_index: tuple[float, float] = (0.2, 0.95)
@@ -64,7 +73,7 @@ class OpticsRange(_Part):
     pixel_size_um: tuple[float, float] = (0.1, 1.5)
     wavelength_um: tuple[float, float] = (0.42, 0.68)
     largest_airy_px: float = Field(default=4.0, gt=0, description="microscopes that oversample more are left out")
-    largest_level_px: float = 45.0
+    largest_level_px: float = Field(default=45.0, gt=0)
     photons: tuple[float, float] = Field(default=(100.0, 30000.0), description="at the brightest structures")
     read_noise: tuple[float, float] = Field(default=(0.0003, 0.01), description="relative to the brightest")
     level_error: float = Field(default=0.1, ge=0, description="relative error of a wrong level (log-normal)")
@@ -77,45 +86,112 @@ class OpticsRange(_Part):
         return round(na * self.pixel_size_um[1] / self.wavelength_um[0], 2)
 
 
-class LossWeights(_Part):
-    """Weights of the terms (see `losses`); `pairs` is the share of steps that train two planes at once."""
+class StackSource(_Section):
+    """Focal stacks to train on; where it is given, planes are taken from them and not simulated at random.
 
-    sharpest: float = 1.0
-    other_level: float = 0.5
-    implicit: float = 0.5
-    explicit: float = 0.05
-    pairs: float = Field(default=0.2, ge=0, le=1)
+    What the files say of the microscope is overridden by what is given here.
+    """
+
+    layout: Literal["bbbc006", "stacks", "pattern", "simulated"] = Field(
+        description="BBBC006 folders, one file per stack, one file per plane, or simulated from the specimens"
+    )
+    files: str = Field(default="**/*.tif*", description="glob below the data folder, for layout stacks")
+    pattern: str | None = Field(default=None, description="as for --pattern, for layout pattern")
+    planes: tuple[int, int, int] | None = Field(default=None, description="first, last and step of the planes used")
+    channel: int = Field(default=0, ge=0)
+    focus: int | None = Field(default=None, ge=0, description="plane in focus; none: found by its sharpness")
+    levels: Literal["z", "fitted"] = Field(
+        default="z", description="blur levels from z and the optics, or fitted to each stack"
+    )
+    na: float | None = None
+    index: float | None = None
+    wavelength_um: float | None = None
+    pixel_size_um: float | None = None
+    z_step_um: float | None = Field(default=None, gt=0)
+    columns: tuple[float, float] = Field(default=(0.0, 1.0), description="part of the width that is used")
+    on_bad: Literal["skip", "refuse"] = Field(default="skip", description="stacks that cannot be used")
+    photons: float = Field(default=1667.0, gt=0, description="of simulated stacks, at light 1")
+    read_noise: float = Field(default=3.3, ge=0, description="of simulated stacks, electrons")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.layout == "pattern" and self.pattern is None:
+            raise ValueError("the layout 'pattern' needs a pattern such as '{well}_z{z}.tif'")
+        if self.layout == "simulated" and (
+            self.planes is None
+            or self.focus is None
+            or None in (self.na, self.wavelength_um, self.pixel_size_um, self.z_step_um)
+        ):
+            raise ValueError("simulated stacks need planes, focus, na, wavelength_um, pixel_size_um and z_step_um")
+        if not 0 <= self.columns[0] < self.columns[1] <= 1:
+            raise ValueError("columns must be two ascending shares of the width, between 0 and 1")
+        return self
 
 
-class Recipe(_Part):
+class SplitRule(_Section):
+    """Shares of the fields that are kept apart; a well, a file, is always on one side."""
+
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    test: float = Field(default=0.0, ge=0, lt=1)
+    by: Literal["field", "well"] = "field"
+
+
+class LossWeights(_Section):
+    """Weights of the terms (see `losses`)."""
+
+    reconstruction: float = Field(default=0.0, ge=0, description="round trip of each plane")
+    implicit: float = Field(default=0.5, ge=0, description="picture on the line between two planes")
+    explicit: float = Field(default=0.05, ge=0, description="code on the line between two planes")
+    sharpest: float = Field(default=1.0, ge=0, description="picture at focus, from one plane")
+    other_level: float = Field(default=0.5, ge=0, description="picture at any other level, from one plane")
+    pairs: float = Field(default=0.2, ge=0, le=1, description="share of steps that train two planes at once")
+
+
+class Recipe(_Section):
     """A whole training run."""
 
     name: str
-    trains: tuple[Literal["autoencoder", "estimator"], ...] = Field(
-        default=("autoencoder", "estimator"), min_length=1, description="parts of the model, in order"
-    )
     description: str = ""
+    architecture: Architecture = "linear-latent-autoencoder"
+    trains: tuple[Part, ...] = Field(default=("autoencoder", "estimator"), min_length=1)
     start: str | None = Field(default=None, description="bundle to start from: bundled name or path")
     model: AutoencoderConfig = AutoencoderConfig()
     estimator: EstimatorConfig = EstimatorConfig()
     images: tuple[ImageSource, ...] = ()
     phantoms: PhantomSource = PhantomSource()
     optics: OpticsRange = OpticsRange()
+    stacks: StackSource | None = None
+    split: SplitRule = SplitRule()
+    triplets: Literal["bisection", "random"] = Field(default="random", description="how planes of stacks are drawn")
     losses: LossWeights = LossWeights()
-    crop_px: int = Field(default=160, ge=64, multiple_of=8)
-    batch: int = Field(default=4, ge=1)
+    crop_px: int = Field(default=160, ge=32, multiple_of=32)
+    batch: int = Field(default=4, ge=1, description="crops per step, over all devices")
     learning_rate: float = Field(default=5e-4, gt=0)
-    minutes: dict[Literal["autoencoder", "estimator"], float] = Field(
+    minutes: dict[Part, float] = Field(
         default={"autoencoder": 60.0, "estimator": 20.0},
         description="length of each part's run and of its learning-rate schedule",
     )
+    steps: dict[Part, int] = Field(default={}, description="length in steps, where time is not to decide")
     precision: Literal["bfloat16", "float32"] = "bfloat16"
-    seed: int = 0
+    average: float = Field(default=0.998, ge=0, lt=1, description="decay of the exponential average of the weights")
+    clip: float = Field(default=5.0, gt=0, description="largest norm of a gradient")
+    validate_every: int = Field(default=500, ge=1, description="steps between validations")
+    validation_batches: int = Field(default=16, ge=1)
+    patience: int | None = Field(default=None, ge=1, description="validations without progress before stopping")
+    checkpoint_minutes: float = Field(default=3.0, gt=0)
+    planes_first: int = Field(default=64, ge=1, description="planes that the estimator sees before its first step")
+    workers: int = Field(default=0, ge=0, description="processes that read and simulate")
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _has_data(self) -> Self:
-        if not self.images and self.phantoms.count == 0:
-            raise ValueError("a recipe needs images or phantoms")
+    def _consistent(self) -> Self:
+        files = self.stacks is not None and self.stacks.layout != "simulated"
+        if not files and not self.images and self.phantoms.count == 0:
+            raise ValueError("a recipe needs images, phantoms or stacks")
+        if self.architecture == "reference-autoencoder" and (self.stacks is None or "estimator" in self.trains):
+            raise ValueError("the reference architecture is trained on stacks and has no estimator")
+        if lacking := [p for p in self.trains if p not in self.minutes and p not in self.steps]:
+            raise ValueError(f"minutes or steps are missing for the {lacking[0]}")
         return self
 
 
@@ -137,7 +213,7 @@ def load_recipe(name_or_path: str, changes: dict[str, object] | None = None) -> 
     Raises
     ------
     RequestError
-        If there is no such recipe or it does not validate.
+        If there is no such recipe or it does not validate; a misspelt key is told the nearest valid one.
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
@@ -155,5 +231,32 @@ def load_recipe(name_or_path: str, changes: dict[str, object] | None = None) -> 
                 place = place.setdefault(parent, {})
             place[last] = value
         return Recipe.model_validate(said)
-    except (yaml.YAMLError, ValidationError, AttributeError, TypeError) as error:
+    except ValidationError as error:
+        raise RequestError(f"The recipe {path.name} is not valid: {_explained(error)}.") from error
+    except (yaml.YAMLError, AttributeError, TypeError) as error:
         raise RequestError(f"The recipe {path.name} is not valid: {error}") from error
+
+
+def _explained(error: ValidationError) -> str:
+    """First complaint in one sentence."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{place or 'it'}: {first['msg']}, got {str(first['input'])[:80]!r}" if place else first["msg"]
+    valid = _fields(Recipe, first["loc"][:-1])
+    near = difflib.get_close_matches(str(first["loc"][-1]), valid, 1, 0.5)
+    return f"there is no key {place!r}, " + (f"did you mean {near[0]!r}?" if near else f"valid are {', '.join(valid)}")
+
+
+def _fields(model: Any, place: tuple[str | int, ...]) -> list[str]:
+    """Names of the fields of the section of `model` at a place of its tree."""
+    for step in place:
+        if isinstance(step, str) and step in model.model_fields:
+            model = next(iter(_sections(model.model_fields[step].annotation)), model)
+    return sorted(model.model_fields)
+
+
+def _sections(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [found for part in typing.get_args(annotation) for found in _sections(part)]

@@ -1,55 +1,106 @@
-"""What one training step is, for each part of a model.
+"""What one training step is, for each network: a Lightning module around a plain `nn.Module`.
 
-A system owns a plain network and says its loss on a freshly drawn batch; the loop around it is in `trainer`.
+A system knows the terms of its loss and nothing of data, schedules or files.
 """
 
-from typing import Protocol
+from typing import Any
 
+import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from focuslab.errors import FocusLabError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.estimator import LevelEstimator, safest_level
-from focuslab.models.frontend import noise_sigma
+from focuslab.models.frontend import NoFrontEnd, noise_sigma
 from focuslab.models.latent import LatentCode, along_line, between_codes
-from focuslab_training.losses import decibels, direction_gap, level_entropy
-from focuslab_training.observations import Observations
-from focuslab_training.recipe import Recipe
-from focuslab_training.simulation import MARGIN, PlaneBatch, Simulator
-from focuslab_training.specimens import SpecimenPool
+from focuslab.models.reference import ReferenceAutoencoder
+from focuslab.optics import crop
+from focuslab_training.data.batches import MARGIN, PlaneBatch
+from focuslab_training.data.observations import EvidenceBatch
+from focuslab_training.data.triplets import TripletBatch
+from focuslab_training.losses import (
+    code_on_line,
+    decibels,
+    direction_gap,
+    level_entropy,
+    on_line,
+    picture_on_line,
+    reconstruction,
+)
+from focuslab_training.recipe import LossWeights
 
-__all__ = ["AutoencoderSystem", "EstimatorSystem", "System"]
+__all__ = ["EstimatorSystem", "LinearSystem", "ReferenceSystem", "System", "TrainingError"]
 
 
-class System(Protocol):
-    """A network and its loss."""
-
-    network: nn.Module
-
-    def loss(self) -> tuple[Tensor, dict[str, float]]:
-        """Loss of a new batch, and the figures to log."""
-        ...
+class TrainingError(FocusLabError, ArithmeticError):
+    """A loss that is not a number: the run stops and its last checkpoint stays good."""
 
 
-class AutoencoderSystem:
-    """Autoencoder: pictures at the sharpest and at another level, lines between two planes."""
+class System(pl.LightningModule):
+    """A network and the weighted terms of its loss.
 
-    def __init__(self, recipe: Recipe, specimens: SpecimenPool, seed: int, device: torch.device) -> None:
-        self.network = LinearLatentAutoencoder(recipe.model).to(device, memory_format=torch.channels_last)
-        self.weights, self.device = recipe.losses, device
-        self.simulator = Simulator(
-            specimens,
-            recipe.optics,
-            crop_px=recipe.crop_px,
-            batch=recipe.batch,
-            pairs=recipe.losses.pairs,
-            seed=seed,
-        )
+    Parameters
+    ----------
+    network
+        What is trained.
+    weights
+        Of the terms, by name; terms without one weigh 1.
+    learning_rate
+        Where the optimiser starts; the schedule changes it.
+    """
 
-    def loss(self) -> tuple[Tensor, dict[str, float]]:
+    def __init__(self, network: nn.Module, weights: LossWeights, learning_rate: float) -> None:
+        super().__init__()
+        self.network, self.weights, self.learning_rate = network, weights.model_dump(), learning_rate
+
+    def terms(self, batch: Any) -> dict[str, Tensor]:
+        """Terms of the loss of a batch, unweighted."""
+        raise TypeError(f"{type(self).__name__} has no terms of its own: train one of its subclasses.")
+
+    def picture(self, batch: Any) -> Tensor | None:
+        """What the network does with the first of a batch, (1, Y, X) in 0..1, to be looked at."""
+        return None
+
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted sum of the terms, and the terms."""
+        terms = self.terms(batch)
+        total = torch.stack([self.weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
+        return total, {name: term.detach() for name, term in terms.items()}
+
+    def training_step(self, batch: Any, index: int) -> dict[str, Any]:
+        """Loss to minimise and its terms."""
+        loss, terms = self.loss(batch)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"The loss is not a number at step {self.global_step}. The checkpoint from before is kept; lower the "
+                "learning rate, or look at the batch of this step: it is always the same for the same seed."
+            )
+        return {"loss": loss, "terms": terms}
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        """Loss on unseen fields, mean over batches and processes."""
+        loss, terms = self.loss(batch)
+        figures = {"validation": loss, **{f"validation_{name}": term for name, term in terms.items()}}
+        self.log_dict(figures, on_epoch=True, sync_dist=True, batch_size=1)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, betas=(0.9, 0.99))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave batches where they are: each system moves what it needs."""
+        return batch
+
+
+class LinearSystem(System):
+    """Linear latent autoencoder: pictures at focus and elsewhere from one plane, lines between two."""
+
+    network: LinearLatentAutoencoder
+
+    def terms(self, batch: PlaneBatch) -> dict[str, Tensor]:
         """One or two planes of a situation, one given level each."""
-        batch = self.simulator.next()
         here, sharp, target = batch.situation, batch.sharp.to(self.device), batch.target.to(self.device)
         code, direction = self._encode(batch, 0)
         terms = {}
@@ -64,48 +115,74 @@ class AutoencoderSystem:
             t = (here.target - here.given[0]) / (here.given[1] - here.given[0] + 1e-9)
             terms["implicit"] = decibels(self.network.decode(between_codes(code, other, t)), target)
             terms["explicit"] = direction_gap(code, direction, other)
-        weights = self.weights.model_dump()
-        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        return total, {name: float(term.detach()) for name, term in terms.items()}
+        return terms
+
+    def picture(self, batch: PlaneBatch) -> Tensor:
+        """Plane, sharpest, truth."""
+        code, direction = self._encode(batch, 0)
+        made = self.network.decode(along_line(code, direction, -batch.situation.given[0]))
+        return _side_by_side(crop(batch.planes[0], MARGIN), made, batch.sharp)
 
     def _encode(self, batch: PlaneBatch, which: int) -> tuple[LatentCode, LatentCode]:
         here, plane = batch.situation, batch.planes[which].to(self.device)
-        level = here.given[which]
+        level, optics = here.given[which], here.front_end.optics
         noise = float(noise_sigma(plane).log().mean().exp())
+        physics = here.front_end if self.network.config.copies else NoFrontEnd()
         with torch.no_grad():
-            copies = here.front_end.copies(plane, level, noise, here.rungs, margin=MARGIN)
-        plane = plane[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
-        condition = torch.tensor([[level, here.sampling, noise]], device=self.device).repeat(len(plane), 1)
-        return self.network.encode(plane, copies, condition)
+            copies = physics.copies(plane, level, noise, here.rungs, margin=MARGIN)
+        condition = torch.tensor([[level, optics.sampling, noise]], device=self.device).repeat(len(plane), 1)
+        return self.network.encode(crop(plane, MARGIN), copies, condition)
 
 
-class EstimatorSystem:
-    """Level estimator: a new plane every few steps, learnt from together with all that were seen before."""
+class ReferenceSystem(System):
+    """The published autoencoder in one of its regimes, by the weights of the terms; planes are cut to 0..1."""
 
-    batch = 128
-    first = 64  # planes seen before the first step
-    every = 4  # steps per new plane
+    network: ReferenceAutoencoder
 
-    def __init__(self, recipe: Recipe, specimens: SpecimenPool, seed: int, device: torch.device) -> None:
-        self.network = LevelEstimator(recipe.estimator).to(device)
-        self.device, self.step = device, 0
-        self.observations = Observations(specimens, recipe.optics, seed + 1)
+    def terms(self, batch: TripletBatch) -> dict[str, Tensor]:
+        """Terms with a weight, of triplets (a, b, target)."""
+        a, b, middle = (x.to(self.device).clamp(0, 1) for x in (batch.a, batch.b, batch.target))
+        first, last, target = batch.levels.to(self.device).unbind(1)
+        code_a, code_b = self.network.encode(a), self.network.encode(b)
+        terms = {"reconstruction": reconstruction((self.network.decode(code_a), self.network.decode(code_b)), (a, b))}
+        line = on_line(code_a, code_b, (target - first) / (last - first))
+        if self.weights["implicit"] > 0:
+            terms["implicit"] = picture_on_line(self.network.decode(line), middle)
+        if self.weights["explicit"] > 0:
+            terms["explicit"] = code_on_line(line, self.network.encode(middle))
+        return terms
 
-    def loss(self) -> tuple[Tensor, dict[str, float]]:
-        """Cross entropy of the level, where there is structure, plus that of "there is structure"."""
-        missing = self.first - len(self.observations.rows) if self.step == 0 else int(self.step % self.every == 0)
-        for _ in range(missing):
-            self.observations.add()
-        self.step += 1
-        evidence, levels, structure = self.observations.draw(self.batch)
+    def picture(self, batch: TripletBatch) -> Tensor:
+        """Plane, round trip, plane on the line, its truth."""
+        a, b, middle = (x.to(self.device).clamp(0, 1) for x in (batch.a, batch.b, batch.target))
+        first, last, target = batch.levels.to(self.device).unbind(1)
+        line = on_line(self.network.encode(a), self.network.encode(b), (target - first) / (last - first))
+        return _side_by_side(a, self.network(a), self.network.decode(line), middle)
+
+
+class EstimatorSystem(System):
+    """Level estimator: entropy of the level, where there is structure, plus that of "there is structure"."""
+
+    network: LevelEstimator
+
+    def terms(self, batch: EvidenceBatch) -> dict[str, Tensor]:
+        """Both entropies."""
         with torch.autocast(self.device.type, enabled=False):
-            scores, odds = self.network(evidence.to(self.device))
-        levels, structure = levels.to(self.device), structure.to(self.device)
-        entropy = level_entropy(scores, levels)
-        level_term = (entropy * structure).sum() / structure.sum().clamp(min=1)
-        odds_term = F.binary_cross_entropy_with_logits(odds, structure.float())
-        judged = structure & (levels > 4)
-        error = (safest_level(scores.detach())[0] / levels.clamp(min=1e-6) - 1).abs()[judged]
-        figures = {"level": float(level_term.detach()), "structure": float(odds_term.detach())}
-        figures["relative_error"] = float(error.median()) if len(error) else 0.0
-        return level_term + odds_term, figures
+            scores, odds = self.network(batch.evidence.to(self.device))
+        levels, structure = batch.levels.to(self.device), batch.structure.to(self.device)
+        level = (level_entropy(scores, levels) * structure).sum() / structure.sum().clamp(min=1)
+        return {"level": level, "structure": F.binary_cross_entropy_with_logits(odds, structure.float())}
+
+    def validation_step(self, batch: EvidenceBatch, index: int) -> None:
+        """Entropies, and the median error of levels beyond 4 px."""
+        super().validation_step(batch, index)
+        scores, _ = self.network(batch.evidence.to(self.device))
+        levels = batch.levels.to(self.device)
+        judged = batch.structure.to(self.device) & (levels > 4)
+        error = (safest_level(scores)[0] / levels.clamp(min=1e-6) - 1).abs()[judged]
+        figure = error.median() if len(error) else levels.new_zeros(())
+        self.log("validation_relative_error", figure, on_epoch=True, sync_dist=True, batch_size=1)
+
+
+def _side_by_side(*images: Tensor) -> Tensor:
+    return torch.cat([image[0].detach().float().cpu() for image in images], -1).clamp(0, 1)

@@ -1,13 +1,14 @@
 """Planes that a simulated microscope would take, drawn at random, with what they should look like elsewhere.
 
-Drawing a microscope and its PSFs costs more than blurring a crop, so *situations* (one microscope, one true and
-one given blur level, a few target levels and all their filters) are kept in a pool that renews itself.
+Drawing a microscope and its PSFs costs more than blurring a crop, so *scenes* (one microscope, one true and one given
+blur level, a few target levels and all their filters) are used again, from a window of scenes that moves on slowly.
 
 The level that the model is given may be wrong, as an estimate is: the planes are then restored as if it were
 right, and the picture asked for is the truth at the same fraction of the way to focus.
 """
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,63 +18,34 @@ from torch import Tensor
 from focuslab.models.frontend import PhysicsFrontEnd, bracket, exact_rungs
 from focuslab.models.wiener import sharpest
 from focuslab.optics import Optics, mirror_pad, otf, psf
+from focuslab_training.data.batches import MARGIN, PlaneBatch, Situation
+from focuslab_training.data.specimens import SpecimenPool
 from focuslab_training.recipe import OpticsRange
-from focuslab_training.specimens import SpecimenPool
 
-__all__ = ["MARGIN", "PlaneBatch", "Simulator", "Situation", "draw_level", "draw_optics", "expose", "log_uniform"]
+__all__ = ["Scene", "Simulator", "draw_level", "draw_optics", "expose", "log_uniform"]
 
-MARGIN = 144  # px around a crop that the front end may look at
 _POOL = 300
-_FIRST = 60  # situations drawn before any is used again
+_FIRST = 60  # scenes in play at the start
+_EDGES = 0.5  # share of crops at the border of their image
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
-    """One microscope at fixed levels.
+class Scene:
+    """A situation, and the truth behind it.
 
     Attributes
     ----------
-    front_end
-        Filters of the microscope.
-    levels
-        True blur levels of the planes, px: one, or two for a pair.
-    given
-        The levels that the model is told.
-    target
-        Blur level of a second picture to ask for, px, on the given scale; the first is the sharpest.
-    rungs
-        Ladder of the codes.
+    situation
+        What the model is told.
     camera
         Photons at light 1 and read noise relative to it.
     transfer
         OTFs (n, Y, X/2+1) of the planes, of the sharpest image and of the target, on the simulation grid.
     """
 
-    front_end: PhysicsFrontEnd
-    levels: tuple[float, ...]
-    given: tuple[float, ...]
-    target: float
-    rungs: tuple[float, ...]
+    situation: Situation
     camera: tuple[float, float]
     transfer: Tensor
-
-    @property
-    def sampling(self) -> float:
-        """Sampling number c."""
-        return self.front_end.optics.sampling
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneBatch:
-    """Noisy planes of one situation and noise-free pictures, all (B, 1, Y, X), normalised by the first plane.
-
-    `planes` carry the margin, `sharp` and `target` do not.
-    """
-
-    situation: Situation
-    planes: tuple[Tensor, ...]
-    sharp: Tensor
-    target: Tensor
 
 
 def draw_optics(ranges: OpticsRange, rng: np.random.Generator) -> Optics:
@@ -107,7 +79,7 @@ def expose(image: Tensor, photons: float, read: float, generator: torch.Generato
 
 
 class Simulator:
-    """Endless source of batches.
+    """Endless batches of simulated planes; a batch is a function of the seed and the step alone.
 
     Parameters
     ----------
@@ -120,7 +92,7 @@ class Simulator:
     pairs
         Share of batches with two planes of each field.
     renew
-        New situations per batch.
+        New scenes per batch.
     seed
         The same seed gives the same batches.
     """
@@ -137,23 +109,36 @@ class Simulator:
         seed: int = 0,
     ) -> None:
         self.specimens, self.ranges = specimens, ranges
-        self.crop, self.batch, self.pairs, self.renew = crop_px, batch, pairs, renew
-        self.rng = np.random.default_rng(seed)
-        self.noise = torch.Generator().manual_seed(seed)
-        self.pool: list[Situation] = []
+        self.crop, self.size, self.pairs, self.renew, self.seed = crop_px, batch, pairs, renew, seed
+        self._scenes: OrderedDict[int, Scene] = OrderedDict()
 
-    def next(self) -> PlaneBatch:
-        """Draw a batch."""
-        return self.image(self._situation())
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> PlaneBatch:
+        """Batch of a step, or the share of one of `world` processes."""
+        newest = _FIRST + int(self.renew * step)
+        number = int(np.random.default_rng([self.seed, step]).integers(max(newest - _POOL, 0), newest))
+        samples = range(self.size)[rank::world]
+        return self.image(self.scene(number), [np.random.default_rng([self.seed, step, 1 + i]) for i in samples])
 
-    def image(self, situation: Situation) -> PlaneBatch:
-        """Take planes of random specimens in a situation."""
-        grid = self.crop + 2 * MARGIN
-        light = torch.stack([self._specimen(grid) for _ in range(self.batch)])[:, None]
+    def scene(self, number: int) -> Scene:
+        """Scene by its number; the last few hundred are kept."""
+        if number not in self._scenes:
+            self._scenes[number] = self._draw_scene(np.random.default_rng([self.seed, number, 0, 0]))
+            if len(self._scenes) > _POOL:
+                self._scenes.popitem(last=False)
+        return self._scenes[number]
+
+    def image(self, scene: Scene, randoms: list[np.random.Generator]) -> PlaneBatch:
+        """Take planes of random specimens in a scene, one per generator."""
+        grid, situation = self.crop + 2 * MARGIN, scene.situation
+        light = torch.stack([self._specimen(grid, rng) for rng in randoms])[:, None]
+        noises = [torch.Generator().manual_seed(int(rng.integers(1 << 31))) for rng in randoms]
         spectrum = torch.fft.rfft2(light)
-        clean = [torch.fft.irfft2(spectrum * h, s=(grid, grid)) for h in situation.transfer]
-        count = len(situation.levels)
-        planes = [expose(image, *situation.camera, self.noise) for image in clean[:count]]
+        clean = [torch.fft.irfft2(spectrum * h, s=(grid, grid)) for h in scene.transfer]
+        count = len(situation.given)
+        planes = [
+            torch.stack([expose(one, *scene.camera, noise) for one, noise in zip(image, noises, strict=True)])
+            for image in clean[:count]
+        ]
         sharp, target = clean[count:]
         if count == 1 and 0 < situation.target < situation.given[0]:
             # Part of the way to focus, that part of the noise is gone.
@@ -161,41 +146,32 @@ class Simulator:
         inner = slice(MARGIN, MARGIN + self.crop)
         seen = planes[0][..., inner, inner].flatten(1)[:, ::3]
         dark, bright = torch.quantile(seen, torch.tensor([0.005, 0.999]), dim=1).view(2, -1, 1, 1, 1)
-        scale = (bright - dark).clamp(min=1e-4) * torch.exp(0.4 * torch.randn(dark.shape, generator=self.noise))
+        brightness = torch.tensor([math.exp(0.4 * rng.standard_normal()) for rng in randoms], dtype=torch.float32)
+        scale = (bright - dark).clamp(min=1e-4) * brightness.view(-1, 1, 1, 1)
+        at_edge = [rng.random() < _EDGES for rng in randoms]
         return PlaneBatch(
             situation,
-            tuple(self._edge((p - dark) / scale) for p in planes),
+            tuple(self._edges((p - dark) / scale, at_edge) for p in planes),
             ((sharp - dark) / scale)[..., inner, inner],
             ((target - dark) / scale)[..., inner, inner],
         )
 
-    def _specimen(self, grid: int) -> Tensor:
-        light = self.specimens.draw(grid, self.rng)
-        if self.rng.random() < 0.02:
+    def _specimen(self, grid: int, rng: np.random.Generator) -> Tensor:
+        light = self.specimens.draw(grid, rng)
+        if rng.random() < 0.02:
             light = torch.zeros_like(light)  # an empty field is part of every experiment
-        haze = self.rng.random() < 0.4
-        return light * log_uniform(self.rng, 0.4, 1.2) + (log_uniform(self.rng, 0.01, 0.5) if haze else 0.0)
+        haze = rng.random() < 0.4
+        return light * log_uniform(rng, 0.4, 1.2) + (log_uniform(rng, 0.01, 0.5) if haze else 0.0)
 
-    def _edge(self, plane: Tensor) -> Tensor:
-        """Half of the crops are at the border of their image: what lies outside is mirrored."""
-        if self.rng.random() < 0.5:
-            return plane
-        return mirror_pad(plane[..., MARGIN : MARGIN + self.crop, MARGIN : MARGIN + self.crop], MARGIN)
+    def _edges(self, planes: Tensor, at_edge: list[bool]) -> Tensor:
+        """Planes, those at the border of their image mirrored there."""
+        mirrored = mirror_pad(planes[..., MARGIN : MARGIN + self.crop, MARGIN : MARGIN + self.crop], MARGIN)
+        return torch.where(torch.tensor(at_edge).view(-1, 1, 1, 1), mirrored, planes)
 
-    def _situation(self) -> Situation:
-        if len(self.pool) < _FIRST or self.rng.random() < self.renew:
-            new = self._draw_situation()
-            if len(self.pool) >= _POOL:
-                self.pool[int(self.rng.integers(_POOL))] = new
-            else:
-                self.pool.append(new)
-            return new
-        return self.pool[int(self.rng.integers(len(self.pool)))]
-
-    def _draw_situation(self) -> Situation:
-        rng, ranges = self.rng, self.ranges
+    def _draw_scene(self, rng: np.random.Generator) -> Scene:
+        ranges = self.ranges
         optics = draw_optics(ranges, rng)
-        level = draw_level(self.ranges, self.rng)
+        level = draw_level(ranges, rng)
         if rng.random() < self.pairs:
             second = float(np.clip(level * log_uniform(rng, 0.4, 2.5) + rng.uniform(-1, 1), 0, ranges.largest_level_px))
             t = rng.uniform(-0.5, 2.5)
@@ -203,16 +179,16 @@ class Simulator:
             levels = given = (level, second)
             true_target = target
         else:
-            levels, given, target, true_target = self._single(level)
+            levels, given, target, true_target = self._single(level, rng)
         # The slider interpolates between fixed rungs, a known shift has its own.
         needed = [0.0, *given, target]
         rungs = bracket(needed) if rng.random() < 0.5 else exact_rungs(needed)
         camera = (log_uniform(rng, *ranges.photons), log_uniform(rng, *ranges.read_noise))
         transfer = self._transfer(optics, [*levels, 0.0, true_target])
-        return Situation(PhysicsFrontEnd(optics), levels, given, target, rungs, camera, transfer)
+        return Scene(Situation(PhysicsFrontEnd(optics), given, target, rungs), camera, transfer)
 
-    def _single(self, level: float) -> tuple[tuple[float], tuple[float], float, float]:
-        rng, largest = self.rng, self.ranges.largest_level_px
+    def _single(self, level: float, rng: np.random.Generator) -> tuple[tuple[float], tuple[float], float, float]:
+        largest = self.ranges.largest_level_px
         given = level
         wrong = rng.random() < self.ranges.wrong_levels
         if wrong:

@@ -4,24 +4,37 @@ Real optics are never quite what the user says and real specimens never quite fl
 with a slightly other aperture, and a share of specimens that are a few per cent of the blur thick.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from focuslab.models.evidence import SPECTRUM_BINS, TRIAL_LEVELS, Evidence, gather_evidence
 from focuslab.optics import Optics, camera_otf, mirror_pad
+from focuslab_training.data.simulation import draw_level, draw_optics, expose, log_uniform
+from focuslab_training.data.specimens import SpecimenPool
 from focuslab_training.recipe import OpticsRange
-from focuslab_training.simulation import draw_level, draw_optics, expose, log_uniform
-from focuslab_training.specimens import SpecimenPool
 
-__all__ = ["Observations", "normalise"]
+__all__ = ["EvidenceBatch", "Observations", "normalise"]
 
 _SIDES = (96, 480)  # px
 _MARGIN = 96
 _EMPTY = 0.12
 _OTHER_APERTURE = 0.5
 _THICK = 0.4
+_HAZY = 0.4  # share of specimens with light from far out of focus in their sharp image
 _JITTER = 0.02  # of all evidence, so that the few planes are not learnt by heart
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceBatch:
+    """Evidence of planes, their levels (B,) in px, and whether there is structure in them (B,)."""
+
+    evidence: Evidence
+    levels: Tensor
+    structure: Tensor
 
 
 class Observations:
@@ -33,18 +46,32 @@ class Observations:
         What is imaged.
     ranges
         Microscopes and cameras.
+    batch
+        Planes to learn from at once.
+    first, every
+        Planes taken before the first step, and steps for every further one (none: no further ones).
     seed
         The same seed gives the same planes.
     """
 
-    def __init__(self, specimens: SpecimenPool, ranges: OpticsRange, seed: int = 0) -> None:
+    def __init__(
+        self,
+        specimens: SpecimenPool,
+        ranges: OpticsRange,
+        *,
+        batch: int = 128,
+        first: int = 64,
+        every: int | None = 4,
+        seed: int = 0,
+    ) -> None:
         self.specimens, self.ranges = specimens, ranges
-        self.rng = np.random.default_rng(seed)
-        self.noise = torch.Generator().manual_seed(seed)
+        self.size, self.first, self.every, self.seed = batch, first, every, seed
         self.rows = torch.empty(0, len(TRIAL_LEVELS) + SPECTRUM_BINS + 2 + 1)
 
     def add(self) -> None:
         """Take one more plane."""
+        self.rng = np.random.default_rng([self.seed, len(self.rows)])
+        self.noise = torch.Generator().manual_seed(int(self.rng.integers(1 << 31)))
         optics = draw_optics(self.ranges, self.rng)
         level = -1.0 if self.rng.random() < _EMPTY else draw_level(self.ranges, self.rng)
         side = round(log_uniform(self.rng, *_SIDES))
@@ -54,13 +81,16 @@ class Observations:
             [self.rows, torch.cat([said.misfit, said.spectrum, said.facts, torch.tensor([[level]])], 1)]
         )
 
-    def draw(self, count: int) -> tuple[Evidence, Tensor, Tensor]:
-        """Evidence of `count` random planes, their levels in px, and whether there is structure in them."""
-        rows = self.rows[torch.from_numpy(self.rng.integers(len(self.rows), size=count))]
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> EvidenceBatch:
+        """Random planes of those taken until a step; each of `world` processes draws its share."""
+        while len(self.rows) < self.first + (step // self.every if self.every else 0):
+            self.add()
+        rng = np.random.default_rng([self.seed, step, rank, 2])
+        rows = self.rows[torch.from_numpy(rng.integers(len(self.rows), size=max(self.size // world, 1)))]
         said, levels = rows[:, :-1], rows[:, -1]
-        said = said + _JITTER * torch.from_numpy(self.rng.standard_normal(said.shape, dtype=np.float32))
+        said = said + _JITTER * torch.from_numpy(rng.standard_normal(said.shape, dtype=np.float32))
         misfit, spectrum, facts = said.split([len(TRIAL_LEVELS), SPECTRUM_BINS, 2], 1)
-        return Evidence(misfit, spectrum, facts), levels.clamp(min=0), levels >= 0
+        return EvidenceBatch(Evidence(misfit, spectrum, facts), levels.clamp(min=0), levels >= 0)
 
     def _plane(self, side: int, optics: Optics, level: float) -> Tensor:
         rng, ranges = self.rng, self.ranges
@@ -71,7 +101,7 @@ class Observations:
         thickness = level * rng.uniform(0, 0.15) if rng.random() < _THICK else 0.0
         slices = [abs(level + part * thickness) for part in (-1, -0.5, 0, 0.5, 1)]
         outside = 0 if rng.random() < 0.5 else _MARGIN  # half of the planes are a whole image, mirrored at its edge
-        light = self.specimens.draw(side + 2 * outside, rng)
+        light = self._specimen(side + 2 * outside)
         haze = log_uniform(rng, 0.01, 0.5) if rng.random() < 0.4 else 0.0
         light = mirror_pad(light * log_uniform(rng, 0.4, 1.2) + haze, _MARGIN)
         transfer = camera_otf(seen, slices, (light.shape[-2], light.shape[-1])).mean(0)
@@ -79,6 +109,19 @@ class Observations:
         edge = _MARGIN + outside
         image = image[edge : edge + side, edge : edge + side]
         return expose(image, log_uniform(rng, *ranges.photons), log_uniform(rng, *ranges.read_noise), self.noise)
+
+    def _specimen(self, size: int) -> Tensor:
+        """A window of a specimen, or of one in the haze of what lies above and below it.
+
+        Haze is smooth in the sharpest of images: a reader that takes smoothness for defocus reads too much.
+        """
+        light = self.specimens.draw(size, self.rng)
+        if self.rng.random() >= _HAZY:
+            return light
+        around = light if self.rng.random() < 0.5 else self.specimens.draw(size, self.rng)
+        radius = log_uniform(self.rng, 2, 60)
+        blurred = gaussian_filter(around.numpy(), radius / 2, mode="mirror", truncate=3)
+        return light + log_uniform(self.rng, 0.1, 3) * torch.from_numpy(blurred)
 
     def _empty(self, side: int) -> Tensor:
         """A field with nothing in it: noise, white or slightly correlated, on a slow gradient."""

@@ -1,0 +1,226 @@
+"""Focal stacks for training: layouts, what is left out, honest splits, triplets that never cross focus."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from focuslab_training.data.field import Field, fit_levels, selected
+from focuslab_training.data.gather import gather_fields
+from focuslab_training.data.specimens import Specimen, SpecimenPool
+from focuslab_training.data.split import Split, split_names
+from focuslab_training.data.triplets import PlanePairSource, TripletSource, bisection
+from focuslab_training.recipe import SplitRule, StackSource
+
+from focuslab.errors import CalibrationError, FocusLabError, ImageError, RequestError
+from focuslab.io import write
+from focuslab.optics import Optics, phantom
+from focuslab.quality.focus import find_focus, sharpness
+from focuslab.simulation import simulate_stack
+from focuslab.stack import FocalStack
+
+STACKS = {"layout": "stacks", "files": "*.ome.tif"}
+DISTANCES = [16.0, 12.0, 8.0, 4.0, 0.0, -4.0]
+
+
+def stack_of(optics: Optics, seed: int, size: tuple[int, int] = (128, 144)) -> FocalStack:
+    specimen = phantom("nuclei", size, seed=seed, scale_px=14)
+    return simulate_stack(specimen, optics, distances_um=DISTANCES, seed=seed)[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, optics: Optics) -> Path:
+    place = tmp_path_factory.mktemp("stacks")
+    for seed in range(4):
+        write(place / f"f{seed}.ome.tif", stack_of(optics, seed))
+    return place
+
+
+def bbbc006(root: Path, planes: int = 5, wells: tuple[str, ...] = ("a01", "b02")) -> None:
+    rng = np.random.default_rng(0)
+    for z in range(planes):
+        place = root / f"BBBC006_v1_images_z_{z:02d}"
+        place.mkdir(parents=True)
+        for well in wells:
+            for w in (1, 2):
+                name = f"mcf-z-stacks-03212011_{well}_s1_w{w}{rng.integers(1 << 40):x}.tif"
+                plane = np.full((80, 96), 100 * w + z, np.uint16)
+                plane[::2] += z * 40
+                tifffile.imwrite(place / name, plane)
+
+
+def test_fields_of_a_folder_know_focus_and_levels(folder: Path, optics: Optics) -> None:
+    found = gather_fields(StackSource(**STACKS), folder)
+    assert [f.name for f in found.fields] == [f"f{i}.ome.tif" for i in range(4)] and not found.skipped
+    field = found.fields[0]
+    assert field.focus == 4 and field.levels_px[4] == 0
+    assert field.levels_px[0] == pytest.approx(optics.radius_px(16.0))
+    assert [list(side) for side in field.sides] == [[0, 1, 2, 3, 4], [4, 5]]
+    window = field.window(2, 8, 16, 32, margin=8)
+    whole = field.plane(2)
+    assert np.allclose(window[8:-8, 8:-8], whole[8:40, 16:48])
+    assert field.window(2, 100, 100, 64).shape == (64, 64), "mirrored outside the image"
+
+
+def test_levels_are_fitted_when_the_optics_are_overstated(optics: Optics) -> None:
+    stack = selected(stack_of(optics, 3, (192, 192)))
+    fitted = fit_levels(stack, 4, optics)
+    assert fitted[4] == 0
+    for plane, away in enumerate(DISTANCES):
+        if abs(away) >= 8:
+            assert fitted[plane] == pytest.approx(optics.radius_px(away), rel=0.15)
+    wide = optics.replace(na=0.65)  # said, not true: the fit is of the pixels
+    assert fit_levels(stack, 4, wide)[0] == pytest.approx(optics.radius_px(16.0), rel=0.2)
+
+
+def test_bbbc006_folders_become_stacks(tmp_path: Path) -> None:
+    bbbc006(tmp_path)
+    source = StackSource(layout="bbbc006", planes=(0, 4, 2), focus=4)
+    fields = gather_fields(source, tmp_path).fields
+    assert [f.name for f in fields] == ["a01_s1", "b02_s1"] and [f.group for f in fields] == ["a01", "b02"]
+    assert fields[0].stack.shape == (3, 80, 96) and fields[0].focus == 2
+    assert fields[0].levels_px[1] > 0 and fields[0].levels_px[0] == pytest.approx(2 * fields[0].levels_px[1])
+    assert int(fields[0].stack.plane((1,))[1, 0]) == 102, "w1, plane z = 2"
+    second = gather_fields(source.replace(channel=1), tmp_path).fields
+    assert int(second[0].stack.plane((0,))[1, 0]) == 200, "w2"
+
+
+def test_missing_planes_are_reported_and_others_go_on(tmp_path: Path) -> None:
+    bbbc006(tmp_path)
+    next((tmp_path / "BBBC006_v1_images_z_03").glob("*_b02_s1_w1*")).unlink()
+    found = gather_fields(StackSource(layout="bbbc006", focus=4), tmp_path)
+    assert [f.name for f in found.fields] == ["a01_s1"]
+    assert found.skipped == ["b02_s1: The stack lacks 1 of 5 planes, the first at z = 3."]
+    with pytest.raises(ImageError, match="lacks 1 of 5"):
+        gather_fields(StackSource(layout="bbbc006", focus=4, on_bad="refuse"), tmp_path)
+
+
+def test_one_file_per_plane_by_pattern(tmp_path: Path, optics: Optics) -> None:
+    stack = stack_of(optics, 1)
+    for z in range(stack.shape[0]):
+        tifffile.imwrite(tmp_path / f"A1_z{z}.tif", stack.plane((z,)))
+    tifffile.imwrite(tmp_path / "B1_z0.tif", stack.plane((0,)))
+    tifffile.imwrite(tmp_path / "B1_z2.tif", stack.plane((2,)))
+    said = {"na": 0.5, "wavelength_um": 0.461, "pixel_size_um": 0.645, "z_step_um": 4.0}
+    found = gather_fields(StackSource(layout="pattern", pattern="{well}_z{z}.tif", **said), tmp_path)
+    assert [f.name for f in found.fields] == ["A1"] and found.fields[0].focus == 4
+    assert len(found.skipped) == 1 and found.skipped[0].startswith("B1")
+    with pytest.raises(CalibrationError, match="numerical aperture"):
+        gather_fields(StackSource(layout="pattern", pattern="{well}_z{z}.tif"), tmp_path)
+
+
+def test_stacks_that_do_not_fit_are_left_out_with_the_reason(tmp_path: Path, optics: Optics) -> None:
+    good = stack_of(optics, 0)
+    write(tmp_path / "a.ome.tif", good)
+    write(tmp_path / "b.ome.tif", FocalStack(np.asarray(good.array)[:4], "ZYX", good.calibration))
+    write(tmp_path / "c.ome.tif", FocalStack(np.asarray(good.array).astype(np.float32), "ZYX", good.calibration))
+    noise = np.random.default_rng(0).normal(100, 5, good.shape).astype(np.uint16)
+    write(tmp_path / "d.ome.tif", FocalStack(noise, "ZYX", good.calibration))
+    (tmp_path / "e.ome.tif").write_bytes(b"not a picture")
+    write(tmp_path / "f.ome.tif", FocalStack(np.asarray(good.array)[0], "YX", good.calibration))
+    found = gather_fields(StackSource(**STACKS), tmp_path)
+    assert [f.name for f in found.fields] == ["a.ome.tif"]
+    reasons = {line.split(":")[0]: line for line in found.skipped}
+    assert "planes" in reasons["b.ome.tif"] and "type" in reasons["c.ome.tif"]
+    assert "no focus" in reasons["d.ome.tif"] and "e.ome.tif" in reasons
+    assert "two planes" in reasons["f.ome.tif"]
+    with pytest.raises(RequestError, match="No usable focal stack"):
+        gather_fields(StackSource(**{**STACKS, "files": "*.png"}), tmp_path)
+
+
+def test_simulated_stacks_are_made_on_demand(optics: Optics) -> None:
+    pool = SpecimenPool(((1.0, (Specimen("s/a.tif", phantom("puncta", (96, 96), seed=1)),)),))
+    said = {"na": 0.5, "wavelength_um": 0.461, "pixel_size_um": 0.645, "z_step_um": 2.0}
+    source = StackSource(layout="simulated", planes=(0, 16, 2), focus=16, **said)
+    field = gather_fields(source, None, pool).fields[0]
+    assert field.stack.shape == (9, 96, 96) and field.focus == 8
+    assert field.levels_px[0] == pytest.approx(optics.radius_px(32.0))
+    assert sharpness(field.plane(8)) > sharpness(field.plane(6)) > sharpness(field.plane(4))
+
+
+def test_sharpness_peaks_in_focus(optics: Optics) -> None:
+    stack = stack_of(optics, 2)
+    values = [sharpness(stack.plane(index)) for index in stack.planes()]
+    assert find_focus(values) == 4 and values[4] > values[3] > values[2]
+    with pytest.raises(ImageError, match="no focus"):
+        find_focus([1.0, 1.01, 1.02])
+
+
+def test_splits_keep_wells_together_and_are_written(tmp_path: Path) -> None:
+    groups = {f"{well}_s{site}": well for well in ("a", "b", "c", "d", "e") for site in (1, 2)}
+    split = split_names(groups, SplitRule(validation=0.2, test=0.2, by="well"), seed=3)
+    parts = [set(split.train), set(split.validation), set(split.test)]
+    assert set.union(*parts) == set(groups) and sum(map(len, parts)) == 10
+    for part in parts:
+        assert {f"{groups[n]}_s1" for n in part} <= part and {f"{groups[n]}_s2" for n in part} <= part
+    assert split == split_names(groups, SplitRule(validation=0.2, test=0.2, by="well"), seed=3)
+    split.write(tmp_path)
+    assert Split.of(tmp_path) == split and json.loads((tmp_path / "split.json").read_text())["train"]
+    assert Split.of(tmp_path / "nowhere") is None
+    with pytest.raises(RequestError, match="--no-validation"):
+        split_names({"one": "one"}, SplitRule())
+    assert split_names({"one": "one"}, SplitRule(validation=0)).train == ("one",)
+
+
+def test_bisection_is_the_published_scheme() -> None:
+    planes = range(0, 17, 2)
+    published = {(0, 16, 8), (0, 8, 4), (8, 16, 12), (0, 4, 2), (4, 8, 6), (8, 12, 10), (12, 16, 14)}
+    assert set(bisection(planes)) == published and bisection([0, 2]) == []
+
+
+@pytest.mark.parametrize("scheme", ["bisection", "random"])
+def test_triplets_never_cross_focus_and_repeat(folder: Path, scheme: str) -> None:
+    fields = gather_fields(StackSource(**STACKS), folder).fields
+    source = TripletSource(fields, scheme, crop_px=64, batch=4, seed=5)
+    again = TripletSource(fields, scheme, crop_px=64, batch=4, seed=5)
+    for step in range(25):
+        for draw in source.draws(step):
+            a, b, _ = draw.planes
+            assert a != b and any(set(draw.planes) <= set(side) for side in fields[0].sides)
+        assert source.draws(step) == again.draws(step)
+    one, same = source.batch(7), again.batch(7)
+    assert torch.equal(one.a, same.a) and one.a.shape == (4, 1, 64, 64) and one.levels.shape == (4, 3)
+    halves = [source.batch(7, rank, 2) for rank in (0, 1)]
+    assert torch.equal(torch.stack([halves[0].a, halves[1].a], 1).flatten(0, 1), one.a), "processes share a batch"
+
+
+def test_crops_of_a_triplet_show_the_same_place(folder: Path) -> None:
+    fields = gather_fields(StackSource(**STACKS), folder).fields
+    source = TripletSource(fields, "random", crop_px=64, batch=2, margin=16, shared=True, augment=False, seed=1)
+    for step in range(4):
+        batch = source.batch(step)
+        assert batch.a.shape == (2, 1, 96, 96) and batch.sharp.shape == (2, 1, 64, 64)
+        assert len(batch.levels.unique(dim=0)) == 1, "one triplet of planes per batch"
+        draw = source.draws(step)[0]
+        crop, field = draw.crop, fields[draw.crop.field]
+        for image, plane in ((batch.a[0, 0, 16:-16, 16:-16], draw.planes[0]), (batch.sharp[0, 0], field.focus)):
+            turned = torch.rot90(torch.from_numpy(field.window(plane, crop.y, crop.x, 64)), crop.turn)
+            assert torch.equal(image, turned.flip(0) if crop.flip else turned)
+    pair = PlanePairSource(source, 1.0).batch(0)
+    assert len(pair.planes) == 2 and pair.situation.rungs[0] == 0
+    assert pair.situation.given == pytest.approx(tuple(source.batch(0).levels[0, :2].tolist()))
+
+
+def test_columns_keep_halves_apart(folder: Path) -> None:
+    left = gather_fields(StackSource(**STACKS, columns=(0, 0.5)), folder).fields[0]
+    right = gather_fields(StackSource(**STACKS, columns=(0.5, 1)), folder).fields[0]
+    whole = gather_fields(StackSource(**STACKS), folder).fields[0]
+    assert left.stack.shape[-1] == right.stack.shape[-1] == 72
+    assert np.array_equal(np.concatenate([left.stack.plane((1,)), right.stack.plane((1,))], 1), whole.stack.plane((1,)))
+    assert left.window(0, 0, 40, 64, 32).shape == (128, 128), "what lies beyond is mirrored, not read"
+
+
+def test_impossible_sources_are_refused() -> None:
+    for said in (
+        {"layout": "pattern"},
+        {"layout": "simulated"},
+        {"layout": "stacks", "columns": (0.5, 0.5)},
+        {"layout": "zarr"},
+    ):
+        with pytest.raises(ValueError):
+            StackSource(**said)
+    with pytest.raises(RequestError, match="--data"):
+        gather_fields(StackSource(layout="stacks"), None)
+    assert issubclass(RequestError, FocusLabError) and Field.__doc__

@@ -1,0 +1,180 @@
+"""Evaluation: measures, judges of both architectures, the report."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from focuslab_training.data.field import Field
+from focuslab_training.data.gather import Gathered, gather_fields
+from focuslab_training.data.open import source_of, specimens_in
+from focuslab_training.data.split import Split
+from focuslab_training.evaluation.evaluate import Options, evaluate, unseen
+from focuslab_training.evaluation.judges import LinearJudge, ReferenceJudge
+from focuslab_training.evaluation.protocol import best_settings, judge_field, side_of
+
+from focuslab.errors import ImageError, RequestError
+from focuslab.io import write
+from focuslab.models.bundle import Model, ModelCard
+from focuslab.models.reference import ReferenceAutoencoder
+from focuslab.optics import Optics, phantom, psf
+from focuslab.quality import apd, ffl, lds, mse, psnr
+from focuslab.quality.classical import convolved, fitted_gaussian, richardson_lucy, unsharp_mask, wiener
+from focuslab.quality.trust import finest_period_px
+from focuslab.simulation import simulate_stack
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory: pytest.TempPathFactory, optics: Optics) -> list[Field]:
+    place = tmp_path_factory.mktemp("stacks")
+    for seed in range(2):
+        specimen = phantom("nuclei", (96, 104), seed=seed, scale_px=14)
+        write(place / f"f{seed}.ome.tif", simulate_stack(specimen, optics, distances_um=[12, 8, 4, 0], seed=seed)[0])
+    source = source_of(
+        place,
+        layout="auto",
+        planes=None,
+        columns="0:1",
+        files="*.ome.tif",
+        focus=3,
+    )
+    return gather_fields(source, place).fields
+
+
+def test_measures_are_their_formulas() -> None:
+    a, b = np.zeros((8, 8)), np.full((8, 8), 0.1)
+    assert mse(a, b) == pytest.approx(0.01)
+    # A constant gap lives in one frequency: (0.1 * 8)^2 there, weight 1, mean over 64.
+    assert ffl(a, b) == pytest.approx(0.64 / 64) and ffl(a, a) == 0
+    with pytest.raises(ImageError):
+        ffl(a, b[:4])
+
+
+def test_linearity_knows_a_line_from_a_bend() -> None:
+    line = np.linspace(0, 1, 5)[:, None] * np.array([[1.0, -2.0, 3.0]])
+    bend = np.array([[0.0, 0.0], [1, 0], [2, 0], [2, 1], [2, 2]])
+    assert lds(line) == pytest.approx(1) and lds(line, as_published=True) == pytest.approx(1)
+    assert apd(line) == pytest.approx(0, abs=1e-9)
+    assert lds(bend) == pytest.approx(2 / 3)
+    back = np.array([[0.0], [1], [0]])
+    assert lds(back) == pytest.approx(-1) and lds(back, as_published=True) == pytest.approx(1), "squares hide turns"
+    uneven = np.array([[0.0], [3], [4]])
+    assert apd(uneven) == pytest.approx((1 + 1) / 2 / 4)
+    assert apd(uneven, as_published=True) == pytest.approx((abs(9 - 4) + abs(1 - 4)) / 2 / 16)
+    with pytest.raises(RequestError, match="3 codes"):
+        lds(line[:2])
+
+
+def test_classical_methods_undo_what_they_should(optics: Optics) -> None:
+    light = phantom("puncta", (96, 96), seed=3)
+    kernel = psf(optics, 8.0)[0]
+    blurred = convolved(light, kernel)
+    before = psnr(blurred, light, data_range=1)
+    for found in (richardson_lucy(blurred, kernel)[300], wiener(blurred, kernel)[1e-4]):
+        assert psnr(found, light, data_range=1) > before + 1
+    assert richardson_lucy(blurred, kernel, (3,))[3].mean() == pytest.approx(blurred.mean(), rel=0.05)
+    assert unsharp_mask(blurred, 2.0).std() > blurred.std()
+    assert mse(fitted_gaussian(light, blurred), blurred) < mse(light, blurred) / 10
+
+
+def test_finer_detail_is_supported_nearer_focus(optics: Optics) -> None:
+    specimen = phantom("puncta", (192, 192), seed=4)
+    stack, _ = simulate_stack(specimen, optics, distances_um=[0, 6, 12, 24], seed=1)
+    periods = [finest_period_px(stack.plane((i,)), optics) for i in range(4)]
+    assert periods == sorted(periods) and 2 <= periods[0] < periods[3]
+    noise = np.random.default_rng(0).normal(0, 1, (128, 128))
+    assert finest_period_px(noise, optics) > 20
+
+
+def test_a_field_is_judged_on_one_side_with_all_methods(fields: list[Field], tiny_model: Model) -> None:
+    field = fields[0]
+    assert side_of(field) == [0, 1, 2, 3]
+    result = judge_field(LinearJudge(tiny_model), field)
+    methods = {(s.task, s.method) for s in result.scores}
+    assert {
+        ("deblurring", "model, level given"),
+        ("deblurring", "model, blind"),
+        ("deblurring", "model, two planes"),
+        ("deblurring", "do nothing"),
+        ("deblurring", "unsharp mask"),
+        ("deblurring", "Richardson-Lucy [30, 1]"),
+        ("synthesis", "model, sharp plane alone"),
+        ("synthesis", "model, line between the ends"),
+        ("synthesis", "convolution with the PSF"),
+        ("synthesis", "fitted Gaussian"),
+        ("round trip", "model"),
+    } <= methods
+    assert all(np.isfinite(s.ssim) and s.against in ("the plane", "own round trip") for s in result.scores)
+    assert len(result.estimates_px) == len(result.finest_um) == 4
+    best = [s for s in best_settings(result.scores) if s.method.startswith("Richardson-Lucy")]
+    tried = [s.psnr for s in result.scores if s.method.startswith("Richardson-Lucy") and s.plane == 0]
+    assert {s.method for s in best} == {"Richardson-Lucy, best"}
+    assert max(tried) == next(s.psnr for s in best if s.plane == 0)
+
+
+def test_pictures_of_a_judge_are_those_of_the_engine(fields: list[Field], tiny_model: Model) -> None:
+    import focuslab
+
+    field, judge = fields[0], LinearJudge(tiny_model)
+    code = judge.codes(field, [1])[0]
+    plane = field.stack.plane((1,))
+    made = focuslab.refocus(
+        plane.astype(np.float32), sharpest=True, level_px=field.levels_px[1], model=tiny_model, optics=field.optics
+    )
+    own = field.intensity.counts(judge.picture(judge.shifted(code, -field.levels_px[1])))
+    # Not the same intensity map: refocus knows one plane, the field the whole stack.
+    assert np.corrcoef(np.asarray(made).ravel(), own.ravel())[0, 1] > 0.99
+    back = judge.picture(judge.line(code, judge.codes(field, [2])[0], 0.0))
+    assert np.abs(back - field.plane(1)).max() < 1e-4, "t = 0 is the plane itself"
+
+
+def test_both_architectures_are_judged_into_a_report(fields: list[Field], tiny_model: Model, tmp_path: Path) -> None:
+    reference = ReferenceJudge(
+        ModelCard(name="ref", architecture="reference-autoencoder"), ReferenceAutoencoder((4, 4, 8, 8, 8)).eval()
+    )
+    for name, judge in (("ours", LinearJudge(tiny_model)), ("reference", reference)):
+        done = []
+        found = evaluate(
+            judge,
+            fields,
+            tmp_path / name,
+            about="Two simulated fields.",
+            options=Options(classical=name == "ours"),
+            report=lambda i, n: done.append((i, n)),  # noqa: B023
+        )
+        assert done == [(1, 2), (2, 2)]
+        page = (tmp_path / name / "report.html").read_text()
+        for part in ("Model card", "Two simulated fields.", "Linearity gap", "LDS as published", "data:image/png"):
+            assert part in page
+        assert "http" not in page.replace("http-equiv", ""), "the page needs nothing else"
+        text = (tmp_path / name / "scores.csv").read_text().splitlines()
+        assert len(text) == 1 + len(found.scores) and text[0].startswith("field,task,method,plane,level_px,against")
+
+
+def test_only_unseen_fields_are_judged(fields: list[Field]) -> None:
+    gathered = Gathered(fields)
+    names = [f.name for f in fields]
+    assert unseen(gathered, None)[0] == fields
+    chosen, about = unseen(gathered, Split((names[0],), (), (names[1],)))
+    assert [f.name for f in chosen] == names[1:] and "never trained" in about
+    assert unseen(gathered, Split(("else",)))[0] == fields
+    with pytest.raises(RequestError, match="trained on every field"):
+        unseen(gathered, Split(tuple(names)))
+
+
+def test_too_short_stacks_are_refused(fields: list[Field], tiny_model: Model, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no field"):
+        evaluate(LinearJudge(tiny_model), [], tmp_path)
+
+
+def test_sharp_images_are_simulated_for_evaluation(tmp_path: Path) -> None:
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "a.tif", (1000 * phantom("nuclei", (96, 96), seed=1)).astype(np.uint16))
+    said = {"na": 0.5, "wavelength_um": 0.461, "pixel_size_um": 0.645, "z_step_um": 2.0, "focus": 4}
+    source = source_of(tmp_path, layout="simulated", planes="0:4:2", columns="0:1", **said)
+    fields = gather_fields(source, tmp_path, specimens_in(source, tmp_path, "*.tif")).fields
+    assert fields[0].stack.shape == (3, 96, 96) and fields[0].levels_px[2] == 0
+    with pytest.raises(RequestError, match="--planes"):
+        source_of(tmp_path, layout="stacks", planes="0:x:2", columns="0:1")
+    with pytest.raises(RequestError, match="simulated stacks need"):
+        source_of(tmp_path, layout="simulated", planes="0:4:2", columns="0:1")

@@ -1,0 +1,222 @@
+"""What happens around the steps of a run: its length, its learning curve, its checkpoints.
+
+Every decision that depends on the clock is taken by the first process and told to the others, so that many processes
+stop and save together.
+"""
+
+import csv
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from focuslab.errors import OutputError
+from focuslab_training.systems import System
+
+__all__ = ["Checkpoints", "LearningCurve", "Report", "Schedule", "average_of"]
+
+_WARM = 0.02  # share of the run over which the learning rate rises
+_LOWEST = 0.01  # of the peak, at the end
+_EVERY = 50  # steps between entries of the learning curve
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Where a part of a run stands: share done (0..1), step, seconds left, mean figures since the last report."""
+
+    done: float
+    step: int
+    seconds_left: float
+    figures: dict[str, float]
+
+
+class Schedule(Callback):
+    """Length of a run in minutes or steps, over all its sessions, and its learning rate: a short rise, half a cosine.
+
+    Parameters
+    ----------
+    minutes, steps
+        Whichever is given, steps first.
+    learning_rate
+        At the peak.
+    """
+
+    def __init__(self, minutes: float | None, steps: int | None, learning_rate: float) -> None:
+        self.minutes, self.steps, self.learning_rate = minutes, steps, learning_rate
+        self.done, self._before, self._began = 0.0, 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent, all sessions together."""
+        return self._before + time.monotonic() - self._began
+
+    def on_train_start(self, trainer: pl.Trainer, system: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._began = time.monotonic()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, system: pl.LightningModule, batch: Any, index: int) -> None:
+        """Set the learning rate of the step."""
+        spent = self.seconds / (60 * (self.minutes or math.inf))
+        done = trainer.global_step / self.steps if self.steps else spent
+        self.done = min(float(trainer.strategy.broadcast(done)), 1.0)
+        rise = min(1.0, self.done / _WARM + 0.05)
+        fall = _LOWEST + (1 - _LOWEST) * 0.5 * (1 + math.cos(math.pi * self.done))
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = self.learning_rate * rise * fall
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, system: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """Stop when the length is reached."""
+        if (trainer.global_step >= self.steps) if self.steps else self.done >= 1:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Time spent."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self._before = state_dict["seconds"]
+
+
+class LearningCurve(Callback):
+    """Learning curve as CSV (step, name, value) and for TensorBoard, with pictures, and reports to the caller.
+
+    Parameters
+    ----------
+    path
+        The CSV file; a resumed run goes on in it, from its checkpoint.
+    schedule
+        Says how much is done.
+    report
+        Called after every few steps.
+    """
+
+    def __init__(self, path: Path, schedule: Schedule, report: Callable[[Report], None] | None) -> None:
+        self.path, self.schedule, self.report = path, schedule, report
+        self._figures: dict[str, list[float]] = defaultdict(list)
+
+    def on_train_start(self, trainer: pl.Trainer, system: pl.LightningModule) -> None:
+        """Drop entries from after the checkpoint."""
+        if trainer.is_global_zero and self.path.is_file():
+            rows = list(csv.reader(self.path.read_text().splitlines()))
+            kept = [row for row in rows[1:] if int(row[0]) <= trainer.global_step]
+            self._write([*rows[:1], *kept], "w")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, system: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """Collect the terms of a step."""
+        for name, term in outputs["terms"].items():
+            self._figures[name].append(float(term))
+        step, ends = trainer.global_step, trainer.should_stop
+        if trainer.is_global_zero and (step % _EVERY == 0 or ends):
+            means = {name: sum(values) / len(values) for name, values in self._figures.items()}
+            self._figures.clear()
+            self._record(trainer, means)
+            done = max(self.schedule.done, 1e-6)
+            left = self.schedule.seconds * (1 - done) / done
+            if self.report is not None:
+                self.report(Report(self.schedule.done, step, left, means))
+
+    def on_validation_end(self, trainer: pl.Trainer, system: pl.LightningModule) -> None:
+        """Record the figures of a validation."""
+        if trainer.is_global_zero:
+            found = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("validation")}
+            self._record(trainer, found)
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, system: pl.LightningModule, batch: Any, index: int, loader: int = 0
+    ) -> None:
+        """Show what the averaged network does with the first validation batch."""
+        if index == 0 and trainer.is_global_zero and isinstance(system, System) and trainer.loggers:
+            with torch.no_grad():
+                picture = system.picture(batch)
+            if picture is not None:
+                trainer.loggers[0].experiment.add_image("pictures", picture, trainer.global_step)
+
+    def _record(self, trainer: pl.Trainer, figures: dict[str, float]) -> None:
+        if not self.path.is_file():
+            self._write([["step", "name", "value"]], "w")
+        self._write([[str(trainer.global_step), name, f"{value:.5f}"] for name, value in sorted(figures.items())], "a")
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, trainer.global_step)
+
+    def _write(self, rows: list[list[str]], mode: str) -> None:
+        with self.path.open(mode, newline="") as file:
+            csv.writer(file).writerows(rows)
+
+
+class Checkpoints(Callback):
+    """`last.ckpt` every few minutes and at the end, `best.ckpt` at the best validation; never a half file.
+
+    Parameters
+    ----------
+    folder
+        Where they lie.
+    minutes
+        Between two checkpoints.
+    """
+
+    def __init__(self, folder: Path, minutes: float) -> None:
+        self.last, self.best, self.minutes = folder / "last.ckpt", folder / "best.ckpt", minutes
+        self.lowest, self._saved = math.inf, time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, system: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """Save if it is time."""
+        if trainer.strategy.broadcast(time.monotonic() - self._saved > 60 * self.minutes):
+            self._save(trainer, self.last)
+
+    def on_validation_end(self, trainer: pl.Trainer, system: pl.LightningModule) -> None:
+        """Keep the best."""
+        loss = float(trainer.callback_metrics.get("validation", math.nan))
+        if loss < self.lowest and not trainer.sanity_checking:
+            self.lowest = loss
+            self._save(trainer, self.best)
+
+    def on_train_end(self, trainer: pl.Trainer, system: pl.LightningModule) -> None:
+        """Save the end."""
+        self._save(trainer, self.last)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best so far."""
+        return {"lowest": self.lowest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the best so far."""
+        self.lowest = state_dict["lowest"]
+
+    def _save(self, trainer: pl.Trainer, path: Path) -> None:
+        draft = path.with_suffix(".part")
+        try:
+            trainer.save_checkpoint(draft)
+            if trainer.is_global_zero:
+                draft.replace(path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            draft.unlink(missing_ok=True)
+            raise OutputError(
+                f"The checkpoint {path} cannot be written ({error}); the one from before is kept. Free some space and "
+                "go on with --resume."
+            ) from error
+        self._saved = time.monotonic()
+
+
+def average_of(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:
+    """Exponential average of weights that follows fast at first: decay min(decay, (1 + n) / (10 + n))."""
+
+    def average(old: Tensor, new: Tensor, count: Any) -> Tensor:
+        n = int(count)
+        return torch.lerp(old.float(), new.float(), 1 - min(decay, (1 + n) / (10 + n))).to(old.dtype)
+
+    return average

@@ -1,0 +1,46 @@
+"""What a model learns from: planes at known levels, and how their field looks elsewhere."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from focuslab.models.frontend import PhysicsFrontEnd
+
+__all__ = ["MARGIN", "PlaneBatch", "Situation"]
+
+MARGIN = 144  # px around a crop that the front end may look at
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One microscope at fixed levels.
+
+    Attributes
+    ----------
+    front_end
+        Filters of the microscope.
+    given
+        Levels of the planes, px, as the model is told: one, or two for a pair.
+    target
+        Blur level of a second picture to ask for, px, on the given scale; the first is the sharpest.
+    rungs
+        Ladder of the codes.
+    """
+
+    front_end: PhysicsFrontEnd
+    given: tuple[float, ...]
+    target: float
+    rungs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneBatch:
+    """Planes of one situation and pictures of them, all (B, 1, Y, X), normalised alike.
+
+    `planes` carry the margin, `sharp` and `target` do not.
+    """
+
+    situation: Situation
+    planes: tuple[Tensor, ...]
+    sharp: Tensor
+    target: Tensor

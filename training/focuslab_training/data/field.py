@@ -1,0 +1,141 @@
+"""A field: one focal stack, one channel, with the blur level of each of its planes.
+
+Whatever the stack comes from, a folder of files or the simulator, training and evaluation see it as this. Pixels are
+read window by window, when they are asked for: a data set may be larger than memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from focuslab.optics import Optics, camera_otf
+from focuslab.quality.focus import find_focus, sharpness
+from focuslab.quality.metrics import scaled_to
+from focuslab.refocusing.intensity import IntensityMap, measure_map, sample_plane
+from focuslab.refocusing.tiling import Tile, read_region
+from focuslab.stack import FocalStack
+
+__all__ = ["Field", "fit_levels", "focus_of", "selected"]
+
+_SAMPLE = 1 << 20  # pixels of a plane that focus and levels are judged by
+_TRIED = np.concatenate([[0.0], np.geomspace(0.7, 45, 60)])  # px
+
+
+@dataclass(frozen=True)
+class Field:
+    """One focal stack of one channel.
+
+    Attributes
+    ----------
+    name
+        Unique in its data set.
+    group
+        What must stay on one side of a split: the well, the file.
+    stack
+        Axes ZYX.
+    focus
+        Index of the plane in focus.
+    levels_px
+        Blur level of every plane.
+    optics
+        The microscope.
+    """
+
+    name: str
+    group: str
+    stack: FocalStack
+    focus: int
+    levels_px: tuple[float, ...]
+    optics: Optics
+
+    @cached_property
+    def intensity(self) -> IntensityMap:
+        """The one map between counts and normalised intensity."""
+        return measure_map(self.stack, list(self.stack.planes()))
+
+    @property
+    def sides(self) -> tuple[range, ...]:
+        """Planes on each side of focus, which belongs to both; lines never cross it."""
+        planes = len(self.levels_px)
+        return tuple(side for side in (range(self.focus + 1), range(self.focus, planes)) if len(side) > 1)
+
+    def plane(self, plane: int) -> NDArray[np.float32]:
+        """A whole plane (Y, X), normalised."""
+        return self.intensity.normalise(self.stack.plane((plane,)))
+
+    def window(self, plane: int, y: int, x: int, size: int, margin: int = 0) -> NDArray[np.float32]:
+        """A square window of a plane with a margin on every side, normalised; mirrored outside the image."""
+        tile = Tile(y, y + size, x, x + size)
+        return self.intensity.normalise(read_region(self.stack, (plane,), tile, margin))
+
+
+def selected(
+    stack: FocalStack,
+    *,
+    channel: int = 0,
+    planes: Sequence[int] | None = None,
+    columns: tuple[float, float] = (0.0, 1.0),
+) -> FocalStack:
+    """Some planes of one channel, at the first time point, as a lazy ZYX stack; `columns` are shares of the width."""
+    width = stack.shape[-1]
+    x0, x1 = round(columns[0] * width), round(columns[1] * width)
+    every = tuple(range(stack.size("Z"))) if planes is None else tuple(planes)
+    view = _View(stack, channel, every, x0, x1)
+    names = stack.calibration.channel_names[channel : channel + 1]
+    said = stack.calibration.replace(wavelengths_um=(stack.calibration.wavelength_um(channel),), channel_names=names)
+    return replace(stack, array=view, axes="ZYX", calibration=said)
+
+
+class _View:
+    """Pixels of some planes, one channel and a range of columns."""
+
+    def __init__(self, stack: FocalStack, channel: int, planes: tuple[int, ...], x0: int, x1: int) -> None:
+        self._stack, self._channel, self._planes, self._x0 = stack, channel, planes, x0
+        self.shape = (len(planes), stack.shape[-2], x1 - x0)
+        self.dtype = stack.dtype
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        z, y, x = index
+        start, stop, step = x.indices(self.shape[-1])
+        here = {"T": 0, "C": self._channel, "Z": self._planes[z]}
+        lead = tuple(here[axis] for axis in self._stack.axes[:-2])
+        return np.asarray(self._stack.array[(*lead, y, slice(start + self._x0, stop + self._x0, step))])
+
+
+def focus_of(stack: FocalStack) -> int:
+    """Plane of a ZYX stack that is in focus, by its sharpness.
+
+    Raises
+    ------
+    ImageError
+        If no plane stands out.
+    """
+    windows = [sample_plane(stack, index, _SAMPLE) for index in stack.planes()]
+    return find_focus([max(sharpness(w) for w in parts) for parts in windows])
+
+
+def fit_levels(stack: FocalStack, focus: int, optics: Optics) -> tuple[float, ...]:
+    """Blur level of every plane, px: the one at which the plane in focus, blurred, is most like it.
+
+    Real objectives are stopped down, real specimens thick: levels from z and the nominal aperture overstate the blur.
+    Brightness may change with z. The blur of the plane in focus itself counts as none.
+    """
+    sharp = sample_plane(stack, (focus,), _SAMPLE)[0].astype(np.float32)
+    shape = (sharp.shape[0], sharp.shape[1])
+    light = np.pad(sharp, 48, mode="reflect")
+    size = (light.shape[0], light.shape[1])
+    transfers = camera_otf(optics, _TRIED.tolist(), size)
+    spectrum = torch.fft.rfft2(torch.from_numpy(light))
+    blurred = [torch.fft.irfft2(spectrum * (t / transfers[0].abs().clamp(min=1e-3)), s=size) for t in transfers]
+    made = [image.numpy()[48 : 48 + shape[0], 48 : 48 + shape[1]] for image in blurred]
+    levels = []
+    for index in stack.planes():
+        plane = sample_plane(stack, index, _SAMPLE)[0].astype(np.float32)
+        errors = [float(np.mean((scaled_to(image, plane) - plane) ** 2)) for image in made]
+        levels.append(0.0 if index[0] == focus else float(_TRIED[int(np.argmin(errors))]))
+    return tuple(levels)

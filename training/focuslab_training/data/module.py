@@ -1,0 +1,163 @@
+"""Data of a run as Lightning sees it: two endless streams of batches, one to learn from and one to validate on.
+
+A stream starts at any step, so that an interrupted run goes on with the batch that it would have had.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from focuslab_training.data.batches import MARGIN
+from focuslab_training.data.field import Field
+from focuslab_training.data.gather import Gathered, gather_fields
+from focuslab_training.data.observations import Observations
+from focuslab_training.data.simulation import Simulator
+from focuslab_training.data.specimens import SpecimenPool, load_specimens
+from focuslab_training.data.split import Split, split_names
+from focuslab_training.data.triplets import PlanePairSource, TripletSource
+from focuslab_training.recipe import Part, Recipe
+
+__all__ = ["DataSet", "Source", "StreamModule", "open_data"]
+
+
+class Source(Protocol):
+    """Makes the batch of a step."""
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Any:
+        """Batch of a step, or the share of one of `world` processes."""
+        ...
+
+
+class DataSet:
+    """Specimens or focal stacks of a recipe, split.
+
+    Attributes
+    ----------
+    specimens
+        What is imaged by simulation, of all parts.
+    gathered
+        Focal stacks, of all parts; none if planes are simulated at random.
+    split
+        By name of specimen or field.
+    """
+
+    def __init__(self, recipe: Recipe, specimens: SpecimenPool, gathered: Gathered | None, split: Split) -> None:
+        self.recipe, self.specimens, self.gathered, self.split = recipe, specimens, gathered, split
+
+    def fields(self, part: str) -> list[Field]:
+        """Focal stacks of one part of the split."""
+        names = set(getattr(self.split, part))
+        return [field for field in (self.gathered.fields if self.gathered else []) if field.name in names]
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Names of what is trained on."""
+        return self.split.train
+
+    def source(self, network: Part, part: str) -> Source:
+        """Batches of one part of the split for one of the networks."""
+        recipe, training = self.recipe, part == "train"
+        seed = recipe.seed if training else recipe.seed + 10_000
+        if network == "estimator" or self.gathered is None:
+            pool = self.specimens.part(set(getattr(self.split, part))) if self.gathered is None else self.specimens
+            if network == "estimator":
+                every = 4 if training else None
+                return Observations(pool, recipe.optics, first=recipe.planes_first, every=every, seed=seed + 1)
+            return Simulator(
+                pool,
+                recipe.optics,
+                crop_px=recipe.crop_px,
+                batch=recipe.batch,
+                pairs=recipe.losses.pairs,
+                seed=seed,
+            )
+        ours = recipe.architecture == "linear-latent-autoencoder"
+        triplets = TripletSource(
+            self.fields(part),
+            recipe.triplets,
+            crop_px=recipe.crop_px,
+            batch=recipe.batch,
+            margin=MARGIN if ours else 0,
+            shared=ours,
+            augment=training,
+            seed=seed,
+        )
+        return PlanePairSource(triplets, recipe.losses.pairs) if ours else triplets
+
+
+def open_data(recipe: Recipe, data: Path | None) -> DataSet:
+    """Find and split the data of a recipe.
+
+    Raises
+    ------
+    RequestError
+        If there are none, or too few for an honest split.
+    """
+    stacks = recipe.stacks
+    needs_specimens = stacks is None or stacks.layout == "simulated" or "estimator" in recipe.trains
+    specimens = load_specimens(recipe, data) if needs_specimens else SpecimenPool(())
+    gathered = gather_fields(stacks, data, specimens) if stacks is not None else None
+    if gathered is not None:
+        groups = {field.name: field.group for field in gathered.fields}
+    else:
+        groups = {name: name for name in specimens.names}
+    return DataSet(recipe, specimens, gathered, split_names(groups, recipe.split, recipe.seed))
+
+
+class StreamModule(pl.LightningDataModule):
+    """Streams of one network's training.
+
+    Parameters
+    ----------
+    train, validation
+        Sources; no validation is None.
+    validation_batches
+        Batches of a validation, always the same.
+    workers
+        Processes that make batches.
+    """
+
+    def __init__(self, train: Source, validation: Source | None, *, validation_batches: int, workers: int = 0) -> None:
+        super().__init__()
+        self.train, self.validation, self.count = train, validation, validation_batches
+        self.workers = 0 if isinstance(train, Observations) else workers  # its planes are kept in one process
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Endless, from the step that the run has come to."""
+        assert self.trainer is not None
+        return self._loader(self.train, self.trainer.global_step, None)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """The same few batches at every validation."""
+        return [] if self.validation is None else self._loader(self.validation, 0, self.count)
+
+    def _loader(self, source: Source, start: int, stop: int | None) -> DataLoader[Any]:
+        assert self.trainer is not None
+        stream = _Stream(source, start, stop, self.trainer.global_rank, self.trainer.world_size)
+        return DataLoader(stream, batch_size=None, num_workers=self.workers if stop is None else 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold: evidence that was costly to gather."""
+        return {"rows": self.train.rows} if isinstance(self.train, Observations) else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        if isinstance(self.train, Observations):
+            self.train.rows = state_dict["rows"]
+
+
+class _Stream(IterableDataset[Any]):
+    """Batches start, start + 1, ..., shared out among workers in turn."""
+
+    def __init__(self, source: Source, start: int, stop: int | None, rank: int, world: int) -> None:
+        self.source, self.start, self.stop, self.rank, self.world = source, start, stop, rank, world
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        step, stride = (self.start, 1) if worker is None else (self.start + worker.id, worker.num_workers)
+        while self.stop is None or step < self.stop:
+            yield self.source.batch(step, self.rank, self.world)
+            step += stride

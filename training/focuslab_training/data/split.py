@@ -1,0 +1,73 @@
+"""Which fields train, which validate, which test: by field or by well, never by crop, and written down."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from focuslab.errors import RequestError
+from focuslab_training.recipe import SplitRule
+
+__all__ = ["Split", "split_names"]
+
+SPLIT_FILE = "split.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Names of the fields of each part, sorted."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+    def write(self, folder: Path) -> None:
+        """Write `split.json` into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SPLIT_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def of(cls, folder: Path) -> "Split | None":
+        """Split that was written into a folder, None if there is none."""
+        path = folder / SPLIT_FILE
+        if not path.is_file():
+            return None
+        return cls(**{part: tuple(names) for part, names in json.loads(path.read_text()).items()})
+
+
+def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0) -> Split:
+    """Split fields at random.
+
+    Parameters
+    ----------
+    groups
+        Group (well, file) of every field by name; a group stays together when `rule.by` is ``well``.
+    rule
+        Shares; with a share above 0 a part has at least one group.
+    seed
+        The same seed gives the same split.
+
+    Raises
+    ------
+    RequestError
+        If there are too few groups for an honest split.
+    """
+    unit = {name: group if rule.by == "well" else name for name, group in groups.items()}
+    units = sorted(set(unit.values()))
+    shares = {"test": rule.test, "validation": rule.validation}
+    counts = {part: max(round(share * len(units)), 1) if share > 0 else 0 for part, share in shares.items()}
+    if len(units) <= sum(counts.values()):
+        raise RequestError(
+            f"{len(units)} {rule.by}{'s' if len(units) != 1 else ''} cannot be split: training and validation need "
+            "one each at least, and crops of one field on both sides would flatter the model. Give more fields, or "
+            "train without (--no-validation)."
+        )
+    order = [units[i] for i in np.random.default_rng(seed).permutation(len(units))]
+    test, validation = set(order[: counts["test"]]), set(order[counts["test"] :][: counts["validation"]])
+
+    def names(chosen: set[str]) -> tuple[str, ...]:
+        return tuple(sorted(name for name in groups if unit[name] in chosen))
+
+    return Split(names(set(units) - test - validation), names(validation), names(test))

@@ -1,0 +1,1 @@
+"""Evaluation of models on focal stacks: what is measured, and the report that shows it."""

@@ -1,0 +1,131 @@
+"""Evaluation of a model on a data set: every field measured, then the report written."""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from focuslab.errors import OutputError, RequestError
+from focuslab_training.data.field import Field
+from focuslab_training.data.gather import Gathered
+from focuslab_training.data.split import Split
+from focuslab_training.evaluation.judges import LinearJudge, ReferenceJudge
+from focuslab_training.evaluation.protocol import (
+    FieldResult,
+    LinearityScore,
+    Score,
+    best_settings,
+    judge_field,
+    side_of,
+)
+from focuslab_training.evaluation.report import write_report
+
+__all__ = ["Evaluation", "Options", "evaluate", "unseen"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How fields are judged; see `protocol.judge_field`."""
+
+    classical: bool = True
+    scaled: bool = False
+    fitted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All results; of methods with settings, each plane's best in the mean over fields."""
+
+    results: list[FieldResult]
+    scores: list[Score]
+    linearity: list[LinearityScore]
+
+
+def unseen(gathered: Gathered, split: Split | None) -> tuple[list[Field], str]:
+    """Fields that the model was not trained on, and a sentence that says how that is known.
+
+    Raises
+    ------
+    RequestError
+        If it was trained on all of them.
+    """
+    if split is None:
+        return gathered.fields, "The model's bundle holds no split: that these fields are unseen is not known."
+    wanted = split.test or split.validation
+    kind = "test" if split.test else "validation"
+    known = {*split.train, *split.validation, *split.test}
+    found = [f for f in gathered.fields if f.name in wanted]
+    if found:
+        return found, f"The {kind} fields of the split that was made for training: never trained on."
+    foreign = [f for f in gathered.fields if f.name not in known]
+    if not foreign:
+        raise RequestError("The model was trained on every field of this data set: evaluate it on others.")
+    return foreign, "None of the fields is in the split that the model was trained by."
+
+
+def evaluate(
+    judge: LinearJudge | ReferenceJudge,
+    chosen: Sequence[Field],
+    folder: Path,
+    *,
+    options: Options | None = None,
+    about: str = "",
+    report: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Judge a model on fields, and write `report.html`, `scores.csv`, `linearity.csv` into a folder.
+
+    Parameters
+    ----------
+    judge
+        The model.
+    chosen
+        Fields with three planes or more on one side of focus.
+    folder
+        Made if it is missing.
+    options
+        How fields are judged.
+    about
+        A sentence on the data, shown in the report.
+    report
+        Called with the number of fields done and of all.
+
+    Raises
+    ------
+    RequestError
+        If a field has too few planes.
+    OutputError
+        If the report cannot be written.
+    """
+    options = options or Options()
+    if not chosen:
+        raise RequestError("There is no field to evaluate on.")
+    if short := [f.name for f in chosen if len(side_of(f)) < 3]:
+        raise RequestError(f"{short[0]} has fewer than three planes on one side of focus: lines need three.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    results = []
+    for i, field in enumerate(chosen):
+        results.append(
+            judge_field(judge, field, classical=options.classical, scaled=options.scaled, fitted=options.fitted)
+        )
+        if report is not None:
+            report(i + 1, len(chosen))
+    scores = list(best_settings([score for result in results for score in result.scores]))
+    linearity = [row for result in results for row in result.linearity]
+    found = Evaluation(results, scores, linearity)
+    try:
+        _table(folder / "scores.csv", Score, scores)
+        _table(folder / "linearity.csv", LinearityScore, linearity)
+        write_report(folder / "report.html", judge.card, found.results, scores, linearity, about, options.scaled)
+    except OSError as error:
+        raise OutputError(f"The report cannot be written to {folder}: {error.strerror}.") from error
+    return found
+
+
+def _table(path: Path, kind: type, rows: Sequence[Score | LinearityScore]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(kind)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)

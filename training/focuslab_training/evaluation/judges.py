@@ -1,0 +1,184 @@
+"""Models as the evaluation sees them: codes of all planes of a field, lines between codes, pictures of codes.
+
+A judge hides whether a model is of our architecture or the published one; pictures are in the field's normalised
+intensity. Going through codes, each plane of a field is encoded once for all that is asked of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from focuslab.models.bundle import Model, ModelCard, load_reference, read_card
+from focuslab.models.frontend import exact_rungs, front_end, noise_sigma
+from focuslab.models.latent import LatentCode, along_line, between_codes
+from focuslab.models.reference import ReferenceAutoencoder
+from focuslab.models.zoo import bundled_cards, load_model
+from focuslab.refocusing.engine import Engine
+from focuslab.refocusing.levels import estimate_level
+from focuslab.refocusing.tiling import Tile, read_region
+from focuslab_training.data.field import Field
+
+__all__ = ["CodeParts", "Judge", "LinearJudge", "ReferenceJudge", "judge_of"]
+
+Image = NDArray[np.float32]
+CodeParts = Literal["features", "whole code", "features, physics zeroed"]
+
+
+class Judge(Protocol):
+    """A model under evaluation."""
+
+    card: ModelCard
+    parts: tuple[CodeParts, ...]
+    single: bool
+
+    def codes(self, field: Field, planes: Sequence[int], *, physics: bool = True) -> list[Any]:
+        """Codes of planes."""
+        ...
+
+    def line(self, a: Any, b: Any, t: float) -> Any:
+        """Code at t on the line through two codes."""
+        ...
+
+    def picture(self, code: Any) -> Image:
+        """Picture of a code, (Y, X)."""
+        ...
+
+    def round_trip(self, code: Any) -> Image:
+        """Picture of a code by the network alone: nothing of the plane is kept beside the code."""
+        ...
+
+    def vector(self, code: Any, part: CodeParts) -> NDArray[np.float32]:
+        """Part of a code as one vector."""
+        ...
+
+
+def judge_of(name_or_path: str | Path, device: str = "cpu") -> "LinearJudge | ReferenceJudge":
+    """Judge of a bundled model, or of any bundle.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model.
+    """
+    own = str(name_or_path) not in bundled_cards() and Path(name_or_path).exists()
+    if own and read_card(name_or_path).architecture == "reference-autoencoder":
+        return ReferenceJudge(*load_reference(name_or_path))
+    return LinearJudge(load_model(name_or_path), device)
+
+
+class LinearJudge:
+    """Our architecture. A code is that of the whole plane, its halo cut off."""
+
+    parts: tuple[CodeParts, ...] = ("features", "whole code", "features, physics zeroed")
+    single = True
+
+    def __init__(self, model: Model, device: str = "cpu") -> None:
+        self.card, self.model = model.card, model
+        self.engine = Engine(model, device, "float32")
+
+    def codes(
+        self, field: Field, planes: Sequence[int], *, physics: bool = True
+    ) -> list[tuple[LatentCode, LatentCode]]:
+        """Code and direction of every plane, at its level."""
+        rungs = exact_rungs([0.0, *(field.levels_px[p] for p in range(len(field.levels_px)))])
+        return [self.encode(field, p, field.levels_px[p], rungs, physics=physics) for p in planes]
+
+    def encode(
+        self, field: Field, plane: int, level_px: float, rungs: tuple[float, ...], *, physics: bool = True
+    ) -> tuple[LatentCode, LatentCode]:
+        """Code and direction of one plane, taken to be at a level; without physics the deconvolved copies are zero."""
+        network, device = self.model.autoencoder, self.engine.device
+        maker = front_end(field.optics, network.config.copies)
+        margin = maker.radius(level_px, rungs)
+        height, width = field.stack.plane_shape
+        counts = read_region(field.stack, (plane,), Tile(0, height, 0, width), margin + network.halo)
+        image = torch.from_numpy(field.intensity.normalise(counts))[None, None].to(device)
+        noise = float(noise_sigma(image))
+        with torch.inference_mode():
+            copies = maker.copies(image, level_px, noise, rungs, margin=margin)
+            if not physics:
+                copies = replace(copies, deconvolved=tuple(torch.zeros_like(c) for c in copies.deconvolved))
+            condition = torch.tensor([[level_px, field.optics.sampling, noise]], device=device)
+            inner = image[..., margin : image.shape[-2] - margin, margin : image.shape[-1] - margin]
+            code, direction = network.encode(inner, copies, condition, margin=network.encoder_halo)
+        self._shape = (height, width)
+        return code, direction
+
+    def line(self, a: tuple[LatentCode, Any], b: tuple[LatentCode, Any], t: float) -> tuple[LatentCode, Any]:
+        """Code at t on the line through two planes."""
+        return between_codes(a[0], b[0], t), a[1]
+
+    def shifted(self, code: tuple[LatentCode, LatentCode], shift_px: float) -> tuple[LatentCode, LatentCode]:
+        """Code of one plane moved along its own direction."""
+        return along_line(*code, shift_px), code[1]
+
+    def picture(self, code: tuple[LatentCode, Any]) -> Image:
+        """Picture of a code."""
+        halo = self.model.autoencoder.decoder_halo
+        with torch.inference_mode():
+            made = self.model.autoencoder.decode(code[0])[0, 0]
+        height, width = self._shape
+        return np.asarray(made[halo : halo + height, halo : halo + width].cpu(), np.float32)
+
+    def round_trip(self, code: tuple[LatentCode, Any]) -> Image:
+        """Picture without the remainder."""
+        return self.picture((replace(code[0], remainder=None), None))
+
+    def vector(self, code: tuple[LatentCode, Any], part: CodeParts) -> NDArray[np.float32]:
+        """Learned feature maps, or the whole code with ladder and remainder."""
+        tensors = list(code[0].features)
+        if part == "whole code":
+            tensors += [t for t in (code[0].ladder, code[0].remainder) if t is not None]
+        return torch.cat([t.flatten() for t in tensors]).cpu().numpy()
+
+    def estimate(self, field: Field, plane: int) -> float:
+        """Blur level of a plane, px, as read from the plane; 0 if there is no structure."""
+        found = estimate_level([field.stack.plane((plane,))], self.model, field.optics)
+        return min(found.level_px, self.card.levels_px[1]) if found.found else 0.0
+
+
+class ReferenceJudge:
+    """The published architecture: planes cut to 0..1 and mirrored to multiples of 32 px."""
+
+    parts: tuple[CodeParts, ...] = ("features",)
+    single = False
+
+    def __init__(self, card: ModelCard, network: ReferenceAutoencoder) -> None:
+        self.card, self.network = card, network
+
+    def codes(self, field: Field, planes: Sequence[int], *, physics: bool = True) -> list[Tensor]:
+        """Codes of planes."""
+        height, width = field.stack.plane_shape
+        self._shape = (height, width)
+        stride = self.network.stride
+        more = (-height % stride, -width % stride)
+        found = []
+        for plane in planes:
+            image = np.pad(np.clip(field.plane(plane), 0, 1), ((0, more[0]), (0, more[1])), mode="reflect")
+            with torch.inference_mode():
+                found.append(self.network.encode(torch.from_numpy(image)[None, None]))
+        return found
+
+    def line(self, a: Tensor, b: Tensor, t: float) -> Tensor:
+        """Code at t on the line through two planes."""
+        return a + t * (b - a)
+
+    def picture(self, code: Tensor) -> Image:
+        """Picture of a code."""
+        with torch.inference_mode():
+            made = self.network.decode(code)[0, 0]
+        return np.asarray(made[: self._shape[0], : self._shape[1]], np.float32)
+
+    def round_trip(self, code: Tensor) -> Image:
+        """The same: there is nothing beside the code."""
+        return self.picture(code)
+
+    def vector(self, code: Tensor, part: CodeParts) -> NDArray[np.float32]:
+        """The code."""
+        return code.flatten().numpy()
