@@ -1,6 +1,6 @@
 """Quality against the best that classical methods do: protocol Q of the project's method notes.
 
-    python benchmarks/quality.py --data FOLDER [--model NAME] [--nuclei 40] [--out FILE.md] [--quick]
+    python benchmarks/quality.py --data FOLDER [--model NAME] [--nuclei 40] [--out FILE.md] [--quick | --model-only]
 
 Truth x is a sharp field in linear light: clip((count - 110) / 1500, 0, 2.5) for the 16-bit BBBC006 fields a05 and a06,
 (v - p1) / (p99.9 - p1) of the 2x2-binned 8-bit nuclei images whose names begin with a, b or c. None of them was ever
@@ -25,18 +25,15 @@ import numpy as np
 import tifffile
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
 
 import focuslab
 from focuslab.models.bundle import Model
-from focuslab.optics import Optics, convolve, mirror_pad, otf, psf
+from focuslab.optics import Optics, psf
 from focuslab.quality import psnr
+from focuslab.quality.classical import convolved, fitted_gaussian, richardson_lucy, wiener
 from focuslab.stack import Calibration, FocalStack
 
 LEVELS_UM = (0.0, 4.0, 5.3, 8.0, 10.7, 12.0, 16.0, 19.1, 24.0, 32.0)
-ITERATIONS = (10, 30, 100, 300)
-WIENER = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-BORDER = 100
 
 Image = NDArray[np.float32]
 
@@ -64,11 +61,6 @@ def fields(data: Path, nuclei: int) -> list[Field]:
     return found
 
 
-def blur(truth: Image, kernel: torch.Tensor) -> Image:
-    """Noise-free plane: mirrored border, full PSF."""
-    return convolve(torch.from_numpy(truth), kernel).numpy()
-
-
 def take(clean: Image, rng: np.random.Generator) -> NDArray[np.uint16]:
     """Counts of a plane."""
     noisy = clean + np.sqrt(np.maximum(6e-4 * clean + 4e-6, 0)) * rng.standard_normal(clean.shape)
@@ -78,40 +70,6 @@ def take(clean: Image, rng: np.random.Generator) -> NDArray[np.uint16]:
 def score(image: NDArray, truth: Image) -> float:
     """PSNR of linear light, both clipped to 0..1."""
     return psnr(np.clip(image, 0, 1), np.clip(truth, 0, 1), data_range=1.0)
-
-
-def richardson_lucy(plane: Image, kernel: torch.Tensor) -> dict[int, Image]:
-    """Plain Richardson-Lucy with the true PSF, at several iteration numbers."""
-    data = mirror_pad(torch.from_numpy(plane), BORDER).clamp(min=1e-6)
-    transfer, shape, estimate, found = otf(kernel, tuple(data.shape)), tuple(data.shape), data.clone(), {}
-    for i in range(1, max(ITERATIONS) + 1):
-        image = torch.fft.irfft2(torch.fft.rfft2(estimate) * transfer, s=shape).clamp(min=1e-6)
-        estimate = estimate * torch.fft.irfft2(torch.fft.rfft2(data / image) * transfer.conj(), s=shape)
-        if i in ITERATIONS:
-            found[i] = estimate[BORDER:-BORDER, BORDER:-BORDER].numpy().copy()
-    return found
-
-
-def wiener(plane: Image, kernel: torch.Tensor) -> dict[float, Image]:
-    """Wiener filter with the true PSF and constant regularisations."""
-    data = mirror_pad(torch.from_numpy(plane), BORDER)
-    transfer, spectrum = otf(kernel, tuple(data.shape)), torch.fft.rfft2(data)
-    return {
-        k: torch.fft.irfft2(spectrum * transfer.conj() / (transfer.abs() ** 2 + k), s=tuple(data.shape))[
-            BORDER:-BORDER, BORDER:-BORDER
-        ].numpy()
-        for k in WIENER
-    }
-
-
-def fitted_gaussian(sharp: Image, truth: Image) -> float:
-    """PSNR of the sharp plane under the Gaussian that brings it closest to the truth."""
-    best = optimize.minimize_scalar(
-        lambda s: -score(ndimage.gaussian_filter(sharp, s, mode="mirror"), truth),
-        bounds=(0.3, 30),
-        method="bounded",
-    )
-    return float(-best.fun)
 
 
 def stack_of(counts: NDArray[np.uint16], optics: Optics) -> FocalStack:
@@ -133,7 +91,7 @@ def deblurring(
     rng = np.random.default_rng(round(1000 * level_um))
     scores: dict[str, list[float]] = {}
     for field in found:
-        counts = take(blur(field.truth, kernel), rng)
+        counts = take(convolved(field.truth, kernel), rng)
         stack, plane = stack_of(counts, optics), (counts.astype(np.float32) - 110) / 1500
         rows = {"input": score(plane, field.truth)}
         given = focuslab.refocus(stack, sharpest=True, level_um=level_um, model=model)
@@ -156,12 +114,12 @@ def synthesis(found: list[Field], optics: Optics, model: Model, level_um: float)
     at, focus = psf(optics, level_um)[0], psf(optics, 0.0)[0]
     scores: dict[str, list[float]] = {"model": [], "true PSF": [], "fitted Gaussian": []}
     for field in found:
-        truth, counts = blur(field.truth, at), take(blur(field.truth, focus), rng)
+        truth, counts = convolved(field.truth, at), take(convolved(field.truth, focus), rng)
         sharp = (counts.astype(np.float32) - 110) / 1500
         made = focuslab.refocus(stack_of(counts, optics), shift_um=level_um, level_um=0.0, model=model)
         scores["model"].append(score(light(made), truth))
-        scores["true PSF"].append(score(blur(sharp, at), truth))
-        scores["fitted Gaussian"].append(fitted_gaussian(sharp, truth))
+        scores["true PSF"].append(score(convolved(sharp, at), truth))
+        scores["fitted Gaussian"].append(score(fitted_gaussian(sharp, truth), truth))
     return scores
 
 
@@ -219,10 +177,11 @@ def main() -> None:
     parser.add_argument("--nuclei", type=int, default=40)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true", help="8 fields, no classical methods, fewer levels")
+    parser.add_argument("--model-only", action="store_true", help="no classical methods, which need most of the time")
     asked = parser.parse_args()
     levels = (0.0, 4.0, 8.0, 16.0, 24.0, 32.0) if asked.quick else LEVELS_UM
     nuclei = 6 if asked.quick else asked.nuclei
-    rest = (asked.data, asked.model, nuclei, not asked.quick)
+    rest = (asked.data, asked.model, nuclei, not (asked.quick or asked.model_only))
     tasks = [("deblurring", 0.5, level, *rest) for level in levels]
     tasks += [] if asked.quick else [("deblurring", na, level, *rest) for na in (0.4, 0.7) for level in (8.0, 16.0)]
     tasks += [("synthesis", 0.5, level, *rest) for level in levels[1:]]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from focuslab.models.autoencoder import LinearLatentAutoencoder, ladder_at
-from focuslab.models.frontend import PhysicsCopies
+from focuslab.models.frontend import COPIES, PhysicsCopies
 from focuslab.models.latent import LatentCode, along_line
 from focuslab.models.networks import AutoencoderConfig
 from focuslab.models.reference import ReferenceAutoencoder
@@ -12,7 +12,7 @@ def inputs(batch: int = 2, size: int = 64) -> tuple[torch.Tensor, PhysicsCopies,
     g = torch.Generator().manual_seed(0)
     plane = torch.rand(batch, 1, size, size, generator=g)
     copies = PhysicsCopies(
-        torch.rand(batch, 5, size, size, generator=g).split(1, 1),
+        torch.rand(batch, COPIES, size, size, generator=g).split(1, 1),
         torch.rand(batch, 3, size, size, generator=g),
         (0.0, 4.8, 7.0),
     )

@@ -232,3 +232,31 @@ def test_a_read_only_folder_is_said(image: Path, tiny: Path, tmp_path: Path) -> 
     assert done.returncode == 2, done.stderr
     assert "cannot be written to" in done.stderr
     assert list(folder.iterdir()) == []
+
+
+def test_train_evaluate_export(cli, tmp_path: Path, optics) -> None:
+    from focuslab.optics import phantom
+    from focuslab.simulation import simulate_stack
+
+    data, model = tmp_path / "data", tmp_path / "model"
+    data.mkdir()
+    for seed in range(3):
+        specimen = phantom("nuclei", (96, 96), seed=seed, scale_px=14)
+        stack, _ = simulate_stack(specimen, optics, distances_um=[8, 4, 0], seed=seed)
+        write(data / f"f{seed}.ome.tif", stack)
+    (data / "broken.ome.tif").write_bytes(b"no picture")
+    small = ("model.widths=[8,12]", "model.blocks=[1,1]", "model.code_widths=[4,4]", "start=null", "crop_px=64")
+    short = ("steps.autoencoder=2", "batch=1", "validation_batches=1", "stacks.focus=2", "stacks.files='*.ome.tif'")
+    sets = [word for change in (*small, *short) for word in ("--set", change)]
+    code, out, err = cli("train", "finetune", "--data", data, "-o", model, *sets, "--device", "cpu")
+    assert code == 0 and "left out: broken.ome.tif" in err and str(model) in out, err
+    files = ("--files", "*.ome.tif", "--focus", 2, "--no-classical", "--device", "cpu")
+    code, out, err = cli("evaluate", model, data, "--report", tmp_path / "report", *files)
+    assert code == 0 and "1 fields" in out, err
+    assert (tmp_path / "report" / "report.html").is_file()
+    code, _, err = cli("train", "finetune", "--data", data, "-o", model, *sets)
+    assert code == 2 and "--resume" in err
+    code, _, err = cli("train", "finetune", "--data", data, "-o", tmp_path / "x", "--set", "learning_rat=1")
+    assert code == 2 and "learning_rate" in err and not (tmp_path / "x").exists()
+    code, _, err = cli("export", model, "--bioimageio", tmp_path / "m.zip", "--na", 0.5)
+    assert code == 2 and "--wavelength-um" in err

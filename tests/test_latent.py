@@ -54,12 +54,17 @@ def test_fade_is_flat_at_zero_and_falls(level: float) -> None:
 
 
 def test_between_codes_meets_both_planes_and_never_extrapolates_noise() -> None:
-    a, b = code(0, 2.0), code(1, 6.0)
-    for t, end in ((0.0, a), (1.0, b)):
-        at = between_codes(a, b, t)
-        assert torch.allclose(at.features[0], end.features[0], atol=1e-6)
-        assert torch.allclose(at.remainder, end.remainder, atol=1e-6)
-    beyond = between_codes(a, b, 3.0)
-    assert torch.allclose(beyond.features[0], a.features[0] + 3 * (b.features[0] - a.features[0]), atol=1e-5)
-    assert torch.equal(beyond.ladder, between_codes(a, b, 1.0).ladder)
-    assert float(beyond.remainder.abs().max()) <= float(b.remainder.abs().max())
+    blurred, sharp = (code(0, 6.0), code(2, 1.0)), (code(1, 2.0), code(3, 1.0))
+    for a, b in ((blurred, sharp), (sharp, blurred)):
+        for t, end in ((0.0, a[0]), (1.0, b[0])):
+            at = between_codes(a, b, t)
+            for name in ("ladder", "remainder", "level"):
+                assert torch.allclose(getattr(at, name), getattr(end, name), atol=1e-6)
+            assert torch.allclose(at.features[0], end.features[0], atol=1e-6)
+        half = between_codes(a, b, 0.5)
+        assert torch.allclose(half.features[0], 0.5 * (a[0].features[0] + b[0].features[0]))
+        assert torch.equal(half.ladder, sharp[0].ladder), "blurring loses nothing"
+        beyond = between_codes(a, b, 3.0)
+        assert torch.allclose(beyond.features[0], along_line(*b, 2 * (b[0].level - a[0].level)).features[0])
+        assert float(beyond.level.mean()) == pytest.approx(float((a[0].level + 3 * (b[0].level - a[0].level)).mean()))
+        assert float(beyond.remainder.abs().max()) <= float(b[0].remainder.abs().max())

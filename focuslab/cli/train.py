@@ -47,7 +47,7 @@ def train(
         def report(progress: TrainingProgress) -> None:
             minutes = progress.seconds_left / 60
             figures = "  ".join(f"{name} {value:.2f}" for name, value in progress.figures.items())
-            bar.update(tasks[progress.part], completed=progress.done, left=f"{minutes:.0f} min left  {figures}")  # type: ignore[index]
+            bar.update(tasks[progress.part], completed=progress.done, left=f"{minutes:.0f} min left  {figures}")
 
         run(
             chosen,

@@ -3,11 +3,11 @@
 From a plane at its blur level, by the pupil PSF of the microscope (never a Gaussian or a disc):
 
 - three Wiener copies, to the sharpest image, regularised strongly, as it should be, and weakly (see `wiener`);
-- two copies that know that light is not negative (see `restoration`): the constrained Wiener filter and, from it, an
-  accelerated Richardson-Lucy, on a grid binned by two from 5 px of blur on, where that grid holds all the detail
-  that can be had;
+- three copies that know that light is not negative (see `restoration`): the constrained Wiener filter and, from it, an
+  early and a late accelerated Richardson-Lucy, on a grid binned by two from 5 px of blur on, where that grid holds
+  all the detail that can be had;
 - a ladder of Wiener copies at other blur levels, sharper or blurrier than the plane. Its sharp end is the
-  Richardson-Lucy copy from 2 px of blur on.
+  early Richardson-Lucy copy from 2 px of blur on.
 
 A plane needs a halo of the kernels' radius, and of some blur radii more for the memory of the iterations.
 """
@@ -23,7 +23,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from focuslab.models.restoration import blur_by, nonnegative_wiener, richardson_lucy
-from focuslab.models.wiener import LEAST_NOISE, binned_psf, kernel_radius, wiener_transfers
+from focuslab.models.wiener import LEAST_NOISE, binned_psf, camera_limited, kernel_radius, wiener_transfers
 from focuslab.optics.imaging import crop
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf
@@ -43,12 +43,13 @@ __all__ = [
 ]
 
 REGULARISATIONS = (30000.0, 7000.0, 1500.0)
-COPIES = len(REGULARISATIONS) + 2
+COPIES = len(REGULARISATIONS) + 3
 LADDER = (0.0, 2.0, 3.2, 4.8, 7.0, 10.0, 14.0, 19.0, 26.0, 35.0, 45.0)
 _LADDER_REGULARISATION = REGULARISATIONS[1]
 _BINNED_FROM = 5.0  # blur level, px, from which the non-negative copies are made on a grid binned by two
 _NARROW = 25000.0  # regularisation of the constrained Wiener filter below it
 _CONSTRAINED = 8  # iterations of the constrained Wiener filter
+_LATE = 2.25  # times as many iterations for the last copy: sparse specimens gain from more, dense ones from fewer
 _LIFT = 0.03  # light with which Richardson-Lucy starts in the dark: it cannot leave zero
 _REACH = 20.0  # blur radii after which a pixel no longer matters to the iterations
 
@@ -60,8 +61,8 @@ class PhysicsCopies:
     Attributes
     ----------
     deconvolved
-        Five copies (B, 1, Y, X), to the sharpest image: three by Wiener, from strong to weak regularisation, two that
-        are not negative, smooth and detailed.
+        Six copies (B, 1, Y, X), to the sharpest image: three by Wiener, from strong to weak regularisation, three
+        that are not negative, from smooth to detailed.
     ladder
         (B, K, Y, X), at the blur levels `rungs`.
     rungs
@@ -195,14 +196,14 @@ class PhysicsFrontEnd:
             ladder.insert(0, light[1])
         return PhysicsCopies((*known, *light), torch.cat(ladder, 1), rungs)
 
-    def _light(self, plane: Tensor, level_px: float, noise: float) -> tuple[Tensor, Tensor]:
-        """A smooth and a detailed copy that are not negative; of a wide blur, made on pixels binned by two."""
+    def _light(self, plane: Tensor, level_px: float, noise: float) -> tuple[Tensor, ...]:
+        """Three copies that are not negative, from smooth to detailed; of a wide blur, on pixels binned by two."""
         bins = 2 if level_px >= _BINNED_FROM else 1
         data = F.avg_pool2d(plane, bins)
         height, width = data.shape[-2:]
         data = _fast_sized(data)
-        kernel = binned_psf(self.optics, level_px, bins).to(plane.device)
-        blur = otf(kernel, (data.shape[-2], data.shape[-1]))
+        shape = (data.shape[-2], data.shape[-1])
+        blur = otf(binned_psf(self.optics, level_px, bins).to(plane.device), shape)
         data = _tapered(data, blur, round(level_px) + 4)
         if bins == 1:
             kappa, iterations = _NARROW, max(round(1.3 * level_px), 1)
@@ -210,9 +211,13 @@ class PhysicsFrontEnd:
             # The wider the blur, the less a white-noise model may smooth and the more is left to the likelihood.
             kappa, iterations = min(max(5000 / level_px, 300.0), 1000.0), round(min(max(1.4 * level_px, 8), 32))
         smooth = nonnegative_wiener(data, blur, kappa * max(noise, LEAST_NOISE) ** 2, _CONSTRAINED)
-        detailed = richardson_lucy(data, smooth.clamp(min=_LIFT), blur, iterations)
-        smooth, detailed = smooth[..., :height, :width], detailed[..., :height, :width]
-        return (smooth, detailed) if bins == 1 else (_double(smooth), _double(detailed))
+        start, steps = smooth.clamp(min=_LIFT), (iterations, round(_LATE * iterations))
+        copies: list[Tensor] = [smooth, *richardson_lucy(data, start, blur, steps)]
+        if not camera_limited(self.optics):  # these are the specimen; the sharpest image is the one in focus
+            focus = otf(binned_psf(self.optics, 0.0, bins).to(plane.device), shape)
+            copies = [blur_by(copy, focus) for copy in copies]
+        copies = [copy[..., :height, :width] for copy in copies]
+        return tuple(copies) if bins == 1 else tuple(_double(copy) for copy in copies)
 
 
 def _tapered(image: Tensor, blur: Tensor, width: int) -> Tensor:

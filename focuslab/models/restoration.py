@@ -21,6 +21,8 @@ References
 .. [4] Y. Nesterov, Soviet Math. Dokl. 27, 372 (1983): the momentum schedule (i - 1) / (i + 2).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -74,12 +76,14 @@ def nonnegative_wiener(
     return light
 
 
-def richardson_lucy(plane: Tensor, start: Tensor, transfer: Tensor, iterations: int) -> Tensor:
-    """Accelerated Richardson-Lucy [2]_ [3]_ [4]_ of planes (..., Y, X) from a first guess."""
+def richardson_lucy(plane: Tensor, start: Tensor, transfer: Tensor, iterations: Sequence[int]) -> list[Tensor]:
+    """Accelerated Richardson-Lucy [2]_ [3]_ [4]_ of planes (..., Y, X) from a guess, after each of `iterations`."""
     data, now = plane.clamp(min=_DARK), start.clamp(min=_DARK)
-    guess, back = now, transfer.conj()
-    for i in range(1, iterations + 1):
+    guess, back, found = now, transfer.conj(), []
+    for i in range(1, max(iterations) + 1):
         ratio = blur_by(data / blur_by(guess, transfer).clamp_(min=_DARK), back).clamp_(min=0)
         before, now = now, guess * ratio
         guess = torch.lerp(before, now, 1 + (i - 1) / (i + 2)).clamp_(min=_DARK)
-    return now
+        if i in iterations:
+            found.append(now)
+    return found

@@ -26,7 +26,7 @@ from focuslab.models.restoration import regulariser
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf, psf
 
-__all__ = ["LEAST_NOISE", "binned_psf", "kernel_radius", "sharpest", "wiener_transfers"]
+__all__ = ["LEAST_NOISE", "binned_psf", "camera_limited", "kernel_radius", "sharpest", "wiener_transfers"]
 
 LEAST_NOISE = 4e-4  # standard deviation below which a plane is taken as this noisy
 _LARGEST_RADIUS = 96
@@ -68,9 +68,14 @@ def kernel_radius(level_px: float, optics: Optics) -> int:
     return int(min(max(8 * level_px, smallest), _LARGEST_RADIUS))
 
 
+def camera_limited(optics: Optics) -> bool:
+    """Whether the camera, not diffraction, limits the sharpest image, which is then the specimen on its grid."""
+    return optics.sampling >= _CAMERA_LIMITED
+
+
 def sharpest(optics: Optics, size: int) -> Tensor:
     """Transfer function M_0 of the sharpest image, on the rfft2 grid of a square of `size` px."""
-    if optics.sampling >= _CAMERA_LIMITED:
+    if camera_limited(optics):
         return torch.ones((size, size // 2 + 1), dtype=torch.complex64)
     return otf(_centred_psf(optics.model_dump_json(), 0.0, size), (size, size))
 

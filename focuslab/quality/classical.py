@@ -19,7 +19,7 @@ from scipy import ndimage, optimize
 from torch import Tensor
 
 from focuslab.models.restoration import blur_by
-from focuslab.optics import crop, mirror_pad, otf
+from focuslab.optics import convolve, crop, mirror_pad, otf
 
 __all__ = ["convolved", "fitted_gaussian", "richardson_lucy", "unsharp_mask", "wiener"]
 
@@ -59,8 +59,7 @@ def unsharp_mask(plane: Image, radius_px: float, amount: float = 1.5) -> Image:
 
 def convolved(plane: Image, psf: Tensor) -> Image:
     """Synthesis by the PSF itself: the sharp plane convolved with it."""
-    data = mirror_pad(torch.from_numpy(plane), BORDER)
-    return np.asarray(crop(blur_by(data, otf(psf, (data.shape[0], data.shape[1]))), BORDER))
+    return np.asarray(convolve(torch.from_numpy(plane), psf))
 
 
 def fitted_gaussian(plane: Image, truth: Image) -> Image:

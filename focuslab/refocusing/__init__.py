@@ -1,6 +1,6 @@
 """Refocusing: from one plane along its direction, or between two planes of a field."""
 
-from focuslab.refocusing.between import between_steps, noise_gain
+from focuslab.refocusing.between import between_steps
 from focuslab.refocusing.engine import CodedRegion, Engine, PlaneFacts
 from focuslab.refocusing.refocus import between, finish, refocus
 from focuslab.refocusing.request import RefocusRequest
@@ -15,7 +15,6 @@ __all__ = [
     "between",
     "between_steps",
     "finish",
-    "noise_gain",
     "refocus",
     "refocus_steps",
 ]

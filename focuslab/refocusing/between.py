@@ -1,4 +1,4 @@
-"""From two planes of a field: ``a + t * (b - a)``, interpolation for t in 0..1, extrapolation outside.
+"""From two planes of a field: ``a + t * (b - a)`` for t in 0..1, outside on along the nearer plane's own direction.
 
 Defocus is even: on the two sides of focus the codes lie on a V, not on a line, so the line is only taken through
 planes on the same side. Where the levels say that this may not be so, the result says so too.
@@ -28,12 +28,7 @@ from focuslab.refocusing.steps import DEFAULT_TILE, Progress, Tally, fill
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.stack import FocalStack
 
-__all__ = ["between_steps", "noise_gain", "without_z"]
-
-
-def noise_gain(t: float) -> float:
-    """Factor by which ``(1 - t) a + t b`` amplifies independent noise: sqrt((1 - t)^2 + t^2)."""
-    return math.hypot(1 - t, t)
+__all__ = ["between_steps", "without_z"]
 
 
 def between_steps(
@@ -81,8 +76,6 @@ def between_steps(
     _check(stack, plane_a, plane_b, t, [levels_px, levels_um, focus_plane])
     z_axis = stack.axes.index("Z")
     plan, tally = StackPlan(), Tally()
-    if noise_gain(t) > 3:
-        plan.note(f"Extrapolation to t = {t:g} amplifies what differs between the planes by {noise_gain(t):.1f}.")
     every = known_optics(stack, optics)
     total, done = int(np.prod(stack.shape)) // stack.size("Z"), 0
     records = []
@@ -119,7 +112,6 @@ def between_steps(
         "device": str(engine.device),
         "precision": str(engine.dtype).removeprefix("torch."),
         "tile": tile,
-        "noise_gain": round(noise_gain(t), 3),
         "notes": plan.notes,
         "saturated_pixels": tally.saturated,
         "planes": records,
@@ -182,7 +174,8 @@ def _renderer(
         codes = []
         for end, fact in zip(ends, facts, strict=True):
             counts = finite(read_region(stack, end, part, engine.halo(fact, rungs)), keep_nan)
-            codes.append(engine.encode(counts, fact, rungs).code)
+            region = engine.encode(counts, fact, rungs)
+            codes.append((region.code, region.direction))
         picture = engine.decode(between_codes(codes[0], codes[1], t), facts[0].intensity)
         return picture[: part.y1 - part.y0, : part.x1 - part.x0]
 

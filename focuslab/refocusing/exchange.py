@@ -169,12 +169,12 @@ def _description(model: Model, arguments: dict[str, Any], folder: Path) -> Any:
 
     card = model.card
     size = zoo.ParameterizedSize(min=_SMALLEST, step=_STRIDE)
-    taken = [
+    taken: list[Any] = [
         zoo.BatchAxis(),
         zoo.ChannelAxis(channel_names=[zoo.Identifier("fluorescence")]),
         *(zoo.SpaceInputAxis(id=zoo.AxisId(a), size=size) for a in "yx"),
     ]
-    given = [
+    given: list[Any] = [
         zoo.BatchAxis(),
         zoo.ChannelAxis(channel_names=[zoo.Identifier("sharpest")]),
         *(

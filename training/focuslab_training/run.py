@@ -159,7 +159,7 @@ def _train_part(
 ) -> bool:
     """Train one network in place; whether the user has stopped it."""
     folder.mkdir(exist_ok=True)
-    network.requires_grad_(True).train()
+    network.requires_grad_(True).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     system = _system(part, network, recipe)
     schedule = Schedule(recipe.minutes.get(part), recipe.steps.get(part), recipe.learning_rate)
     checkpoints = Checkpoints(folder, recipe.checkpoint_minutes)

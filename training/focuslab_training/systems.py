@@ -111,9 +111,10 @@ class LinearSystem(System):
             picture = self.network.decode(along_line(code, direction, here.target - here.given[0]))
             terms["other_level"] = decibels(picture, target)
         else:
-            other, _ = self._encode(batch, 1)
+            other, back = self._encode(batch, 1)
             t = (here.target - here.given[0]) / (here.given[1] - here.given[0] + 1e-9)
-            terms["implicit"] = decibels(self.network.decode(between_codes(code, other, t)), target)
+            line = between_codes((code, direction), (other, back), t)
+            terms["implicit"] = decibels(self.network.decode(line), target)
             terms["explicit"] = direction_gap(code, direction, other)
         return terms
 
@@ -128,8 +129,9 @@ class LinearSystem(System):
         level, optics = here.given[which], here.front_end.optics
         noise = float(noise_sigma(plane).log().mean().exp())
         physics = here.front_end if self.network.config.copies else NoFrontEnd()
+        margin = min(physics.radius(level, here.rungs), MARGIN)
         with torch.no_grad():
-            copies = physics.copies(plane, level, noise, here.rungs, margin=MARGIN)
+            copies = physics.copies(crop(plane, MARGIN - margin), level, noise, here.rungs, margin=margin)
         condition = torch.tensor([[level, optics.sampling, noise]], device=self.device).repeat(len(plane), 1)
         return self.network.encode(crop(plane, MARGIN), copies, condition)
 

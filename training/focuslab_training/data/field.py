@@ -22,6 +22,8 @@ from focuslab.stack import FocalStack
 
 __all__ = ["Field", "fit_levels", "focus_of", "selected"]
 
+BLOCK = 32  # px, of the map of structure
+_LOOKED_AT = 4 << 20  # pixels of a plane up to which it is made
 _SAMPLE = 1 << 20  # pixels of a plane that focus and levels are judged by
 _TRIED = np.concatenate([[0.0], np.geomspace(0.7, 45, 60)])  # px
 
@@ -57,6 +59,15 @@ class Field:
     def intensity(self) -> IntensityMap:
         """The one map between counts and normalised intensity."""
         return measure_map(self.stack, list(self.stack.planes()))
+
+    @cached_property
+    def structure(self) -> NDArray[np.float32] | None:
+        """Contrast (Y / 32, X / 32) of the plane in focus, to draw crops by; None for planes too large to look at."""
+        if np.prod(self.stack.plane_shape) > _LOOKED_AT:
+            return None
+        plane = self.plane(self.focus)
+        y, x = (n // BLOCK * BLOCK for n in plane.shape)
+        return plane[:y, :x].reshape(y // BLOCK, BLOCK, x // BLOCK, BLOCK).std((1, 3))
 
     @property
     def sides(self) -> tuple[range, ...]:

@@ -118,7 +118,8 @@ def _field(candidate: _Candidate, source: StackSource) -> Field:
     else:
         stride = step * (source.planes[2] if source.planes else 1)
         levels = tuple(optics.radius_px(stride * (i - focus_plane)) for i in range(part.shape[0]))
-    return Field(candidate.name, candidate.group, part, focus_plane, levels, optics)
+    shares = "" if source.columns == (0.0, 1.0) else "[{:g}:{:g}]".format(*source.columns)
+    return Field(candidate.name + shares, candidate.group, part, focus_plane, levels, optics)
 
 
 def _check_alike(one: Field, first: Field) -> None:

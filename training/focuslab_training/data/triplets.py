@@ -20,12 +20,13 @@ from torch import Tensor
 from focuslab.models.frontend import PhysicsFrontEnd, bracket, exact_rungs
 from focuslab.optics import Optics
 from focuslab_training.data.batches import PlaneBatch, Situation
-from focuslab_training.data.field import Field
+from focuslab_training.data.field import BLOCK, Field
 
 __all__ = ["CropDraw", "TripletBatch", "TripletSource", "bisection", "random_triplet"]
 
 Triplet = tuple[int, int, int]
 
+_PLACES = 6  # random places that each crop is chosen from
 _TO_FOCUS = 0.3  # share of random triplets that ask for the plane in focus: what users ask for most
 
 
@@ -157,17 +158,32 @@ class TripletSource:
         return field.levels_px, field.focus, field.optics.model_dump_json()
 
     def _crop(self, field: int, rng: np.random.Generator) -> CropDraw:
-        height, width = self.fields[field].stack.plane_shape
+        y, x = self._place(self.fields[field], rng)
         return CropDraw(
             field,
-            y=int(rng.integers(max(height - self.crop, 0) + 1)),
-            x=int(rng.integers(max(width - self.crop, 0) + 1)),
+            y,
+            x,
             turn=int(rng.integers(4)),
             flip=bool(rng.random() < 0.5),
             brightness=float(np.exp(0.2 * rng.standard_normal())) if self.augment else 1.0,
             noise=float(rng.uniform(0, 0.01)) if self.augment and rng.random() < 0.3 else 0.0,
             seed=int(rng.integers(1 << 31)),
         )
+
+    def _place(self, field: Field, rng: np.random.Generator) -> tuple[int, int]:
+        """One of a few random places, rather where there is structure: empty ground teaches little."""
+        height, width = field.stack.plane_shape
+        ys, xs = (rng.integers(max(n - self.crop, 0) + 1, size=_PLACES) for n in (height, width))
+        weights = np.ones(_PLACES)
+        if (structure := field.structure) is not None:
+            blocks = max(self.crop // BLOCK, 1)
+            parts = [
+                structure[y // BLOCK : y // BLOCK + blocks, x // BLOCK : x // BLOCK + blocks]
+                for y, x in zip(ys, xs, strict=True)
+            ]
+            weights = np.array([float(part.mean()) if part.size else 0.0 for part in parts]) + 1e-6
+        chosen = int(rng.choice(_PLACES, p=weights / weights.sum()))
+        return int(ys[chosen]), int(xs[chosen])
 
     def _cut(self, draw: TripletDraw) -> list[Tensor]:
         crop, field = draw.crop, self.fields[draw.crop.field]

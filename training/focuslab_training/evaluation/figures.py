@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from focuslab_training.evaluation.protocol import FieldResult, Score
 
-__all__ = ["curves", "estimates", "finest_periods", "learning_curves", "strips", "trajectories"]
+__all__ = ["curves", "estimates", "finest_periods", "strips", "trajectories"]
 
 Image = NDArray[np.float32]
 _DPI = 110
+_SAME = 90.0  # dB: the same picture
 
 
 def _png(figure: Figure) -> bytes:
@@ -24,10 +25,13 @@ def _png(figure: Figure) -> bytes:
 
 
 def curves(scores: Sequence[Score], task: str, against: str, title: str) -> bytes:
-    """Mean PSNR over blur level, one line per method, the spread of fields about the model's lines."""
+    """Mean PSNR over blur level, one line per method, the spread of fields about the model's lines.
+
+    A picture that is its own truth (the plane in focus, left as it is) is not drawn.
+    """
     figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
-    chosen = [s for s in scores if s.task == task and s.against == against]
+    chosen = [s for s in scores if s.task == task and s.against == against and s.psnr < _SAME]
     for method in dict.fromkeys(s.method for s in chosen):
         planes = sorted({s.plane for s in chosen if s.method == method})
         values = [[s.psnr for s in chosen if s.method == method and s.plane == p] for p in planes]
@@ -40,7 +44,8 @@ def curves(scores: Sequence[Score], task: str, against: str, title: str) -> byte
             low, high = (np.array([f(v) for v in values])[order] for f in (np.min, np.max))
             axes.fill_between(x, low, high, alpha=0.1)
     axes.set(xlabel="blur level of the plane (px)", ylabel="PSNR (dB)", title=title)
-    axes.legend(fontsize=7)
+    if chosen:
+        axes.legend(fontsize=7)
     axes.grid(alpha=0.3)
     return _png(figure)
 
@@ -69,7 +74,7 @@ def trajectories(results: Sequence[FieldResult], part: str) -> bytes:
 def strips(rows: Mapping[str, Sequence[Image]], labels: Sequence[str], side: int = 128) -> bytes:
     """Rows of pictures of one field, the middle `side` px of each."""
     columns = max(len(row) for row in rows.values())
-    figure = Figure(figsize=(1.5 * columns, 1.75 * len(rows)))
+    figure = Figure(figsize=(1.5 * columns, 1.95 * len(rows)))
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for (title, row), axes in zip(rows.items(), grid, strict=True):
         for i, axis in enumerate(axes):
@@ -78,7 +83,8 @@ def strips(rows: Mapping[str, Sequence[Image]], labels: Sequence[str], side: int
                 height, width = row[i].shape
                 y, x = max((height - side) // 2, 0), max((width - side) // 2, 0)
                 axis.imshow(row[i][y : y + side, x : x + side], cmap="gray", vmin=0, vmax=1)
-                axis.set_title(title if i == 0 else labels[i] if i < len(labels) else "", fontsize=7, loc="left")
+                axis.set_title(labels[i], fontsize=7, loc="left")
+        axes[0].annotate(title, (0, 1), (0, 16), "axes fraction", textcoords="offset points", fontsize=8)
     return _png(figure)
 
 
@@ -102,15 +108,4 @@ def finest_periods(results: Sequence[FieldResult]) -> bytes:
         axes.plot(result.levels_px, result.finest_um, ".-", alpha=0.5, linewidth=1)
     axes.set(xlabel="blur level of the plane (px)", ylabel="finest period supported (um)")
     axes.grid(alpha=0.3)
-    return _png(figure)
-
-
-def learning_curves(rows: Sequence[tuple[int, str, float]]) -> bytes:
-    """Terms of the loss over steps."""
-    names = list(dict.fromkeys(name for _, name, _ in rows))
-    figure = Figure(figsize=(3 * len(names), 2.4))
-    for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
-        axes.plot([s for s, n, _ in rows if n == name], [v for _, n, v in rows if n == name], linewidth=1)
-        axes.set_title(name, fontsize=8)
-        axes.tick_params(labelsize=6)
     return _png(figure)

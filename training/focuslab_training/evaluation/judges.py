@@ -16,7 +16,7 @@ from torch import Tensor
 
 from focuslab.models.bundle import Model, ModelCard, load_reference, read_card
 from focuslab.models.frontend import exact_rungs, front_end, noise_sigma
-from focuslab.models.latent import LatentCode, along_line, between_codes
+from focuslab.models.latent import Encoded, along_line, between_codes
 from focuslab.models.reference import ReferenceAutoencoder
 from focuslab.models.zoo import bundled_cards, load_model
 from focuslab.refocusing.engine import Engine
@@ -82,16 +82,14 @@ class LinearJudge:
         self.card, self.model = model.card, model
         self.engine = Engine(model, device, "float32")
 
-    def codes(
-        self, field: Field, planes: Sequence[int], *, physics: bool = True
-    ) -> list[tuple[LatentCode, LatentCode]]:
+    def codes(self, field: Field, planes: Sequence[int], *, physics: bool = True) -> list[Encoded]:
         """Code and direction of every plane, at its level."""
         rungs = exact_rungs([0.0, *(field.levels_px[p] for p in range(len(field.levels_px)))])
         return [self.encode(field, p, field.levels_px[p], rungs, physics=physics) for p in planes]
 
     def encode(
         self, field: Field, plane: int, level_px: float, rungs: tuple[float, ...], *, physics: bool = True
-    ) -> tuple[LatentCode, LatentCode]:
+    ) -> Encoded:
         """Code and direction of one plane, taken to be at a level; without physics the deconvolved copies are zero."""
         network, device = self.model.autoencoder, self.engine.device
         maker = front_end(field.optics, network.config.copies)
@@ -110,15 +108,15 @@ class LinearJudge:
         self._shape = (height, width)
         return code, direction
 
-    def line(self, a: tuple[LatentCode, Any], b: tuple[LatentCode, Any], t: float) -> tuple[LatentCode, Any]:
+    def line(self, a: Encoded, b: Encoded, t: float) -> Encoded:
         """Code at t on the line through two planes."""
-        return between_codes(a[0], b[0], t), a[1]
+        return between_codes(a, b, t), a[1]
 
-    def shifted(self, code: tuple[LatentCode, LatentCode], shift_px: float) -> tuple[LatentCode, LatentCode]:
+    def shifted(self, code: Encoded, shift_px: float) -> Encoded:
         """Code of one plane moved along its own direction."""
         return along_line(*code, shift_px), code[1]
 
-    def picture(self, code: tuple[LatentCode, Any]) -> Image:
+    def picture(self, code: Encoded) -> Image:
         """Picture of a code."""
         halo = self.model.autoencoder.decoder_halo
         with torch.inference_mode():
@@ -126,11 +124,11 @@ class LinearJudge:
         height, width = self._shape
         return np.asarray(made[halo : halo + height, halo : halo + width].cpu(), np.float32)
 
-    def round_trip(self, code: tuple[LatentCode, Any]) -> Image:
+    def round_trip(self, code: Encoded) -> Image:
         """Picture without the remainder."""
-        return self.picture((replace(code[0], remainder=None), None))
+        return self.picture((replace(code[0], remainder=None), code[1]))
 
-    def vector(self, code: tuple[LatentCode, Any], part: CodeParts) -> NDArray[np.float32]:
+    def vector(self, code: Encoded, part: CodeParts) -> NDArray[np.float32]:
         """Learned feature maps, or the whole code with ladder and remainder."""
         tensors = list(code[0].features)
         if part == "whole code":

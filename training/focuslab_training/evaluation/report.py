@@ -102,6 +102,8 @@ def _tables(scores: Sequence[Score], task: str, against: str) -> dict[str, Any]:
 
 
 def _short(value: float) -> str:
+    if value >= 100:  # dB: the picture is its truth
+        return "same"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
