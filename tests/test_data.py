@@ -101,12 +101,13 @@ def test_one_file_per_plane_by_pattern(tmp_path: Path, optics: Optics) -> None:
     stack = stack_of(optics, 1)
     for z in range(stack.shape[0]):
         tifffile.imwrite(tmp_path / f"A1_z{z}.tif", stack.plane((z,)))
+        tifffile.imwrite(tmp_path / f"C1_z{z}.tif", stack.plane((z,))[: 128 if z else 100])
     tifffile.imwrite(tmp_path / "B1_z0.tif", stack.plane((0,)))
     tifffile.imwrite(tmp_path / "B1_z2.tif", stack.plane((2,)))
     said = {"na": 0.5, "wavelength_um": 0.461, "pixel_size_um": 0.645, "z_step_um": 4.0}
     found = gather_fields(StackSource(layout="pattern", pattern="{well}_z{z}.tif", **said), tmp_path)
     assert [f.name for f in found.fields] == ["A1"] and found.fields[0].focus == 4
-    assert len(found.skipped) == 1 and found.skipped[0].startswith("B1")
+    assert [line[:2] for line in found.skipped] == ["B1", "C1"] and "C1_z1.tif is (128, 144)" in found.skipped[1]
     with pytest.raises(CalibrationError, match="numerical aperture"):
         gather_fields(StackSource(layout="pattern", pattern="{well}_z{z}.tif"), tmp_path)
 

@@ -112,6 +112,9 @@ def _field(candidate: _Candidate, source: StackSource) -> Field:
     part = selected(stack, channel=candidate.channel, planes=planes, columns=source.columns)
     if min(part.plane_shape) < 64:
         raise ImageError(f"Planes of {part.plane_shape} px are too small: at least 64 x 64 are needed.")
+    if source.layout != "simulated":
+        for index in part.planes():  # every plane can be read, and is like the first
+            part.array[(*index, slice(0, 1), slice(0, 1))]
     focus_plane = focus_of(part) if focus_plane is None else focus_plane
     if source.levels == "fitted":
         levels = fit_levels(part, focus_plane, optics)
