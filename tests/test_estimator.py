@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from focuslab_training.observations import normalise
+from focuslab_training.data.observations import normalise
 
 from focuslab.models.bundle import Model
 from focuslab.models.estimator import LevelEstimator, safest_level
