@@ -59,7 +59,8 @@ def test_every_bundled_recipe_is_valid() -> None:
 def test_recipes_are_changed_by_key_and_checked() -> None:
     changed = load_recipe("smoke", {"minutes.autoencoder": 1.5, "batch": 3})
     assert changed.minutes["autoencoder"] == 1.5 and changed.batch == 3
-    for changes in ({"batch": 0}, {"minutes.painter": 1}, {"trains": []}, {"phantoms.count": 0}, {"minutes": {}}):
+    impossible = ({"batch": 0}, {"minutes.painter": 1}, {"trains": []}, {"phantoms.count": 0}, {"minutes": {}})
+    for changes in (*impossible, {"steps.autoencoder": -1}, {"minutes.autoencoder": 0}):
         with pytest.raises(RequestError, match="not valid"):
             load_recipe("smoke", changes)
     with pytest.raises(RequestError, match="No recipe"):
@@ -99,6 +100,9 @@ def test_images_left_out_stay_out(tmp_path: Path) -> None:
     assert open_data(recipe, tmp_path).used in (("x/d1.tif",), ("x/d2.tif",)), "the other one validates"
     with pytest.raises(RequestError, match="--data"):
         load_specimens(recipe, None)
+    with pytest.raises(RequestError, match="--data"):
+        train(recipe, tmp_path / "model", machines=CPU)
+    assert not (tmp_path / "model").exists(), "nothing is written before the data are there"
     with pytest.raises(RequestError, match="No image"):
         load_specimens(load_recipe("smoke", {"images": [{**source, "files": "*.png"}]}), tmp_path)
 

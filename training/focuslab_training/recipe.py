@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from focuslab.errors import RequestError
 from focuslab.models.bundle import Architecture
@@ -167,11 +167,11 @@ class Recipe(_Section):
     crop_px: int = Field(default=160, ge=32, multiple_of=32)
     batch: int = Field(default=4, ge=1, description="crops per step, over all devices")
     learning_rate: float = Field(default=5e-4, gt=0)
-    minutes: dict[Part, float] = Field(
+    minutes: dict[Part, PositiveFloat] = Field(
         default={"autoencoder": 60.0, "estimator": 20.0},
         description="length of each part's run and of its learning-rate schedule",
     )
-    steps: dict[Part, int] = Field(default={}, description="length in steps, where time is not to decide")
+    steps: dict[Part, PositiveInt] = Field(default={}, description="length in steps, where time is not to decide")
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     average: float = Field(default=0.998, ge=0, lt=1, description="decay of the exponential average of the weights")
     clip: float = Field(default=5.0, gt=0, description="largest norm of a gradient")

@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from focuslab.errors import ModelError, OutputError, RequestError
@@ -105,20 +106,22 @@ def train(
         raise RequestError(
             f"A batch of {recipe.batch} cannot be shared by {machines.devices * machines.nodes} processes."
         )
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {output} cannot be made: {error.strerror}.") from error
     pl.seed_everything(recipe.seed, verbose=False)
     dataset = open_data(recipe, data)
     for sentence in dataset.gathered.skipped if dataset.gathered else ():
         (notes or (lambda _: None))(f"left out: {sentence}")
-    dataset.split.write(output)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {output} cannot be made: {error.strerror}.") from error
+    if rank_zero_only.rank == 0:  # of several processes one writes
+        dataset.split.write(output)
     networks = _networks(recipe)
     card = model_card(recipe, dataset)
     for part in recipe.trains:
         stopped = _train_part(part, networks[part], recipe, dataset, work / part, resume, machines, report)
-        card = save_bundle(card, {name: network.cpu() for name, network in networks.items()}, output)
+        if rank_zero_only.rank == 0:
+            card = save_bundle(card, {name: network.cpu() for name, network in networks.items()}, output)
         if stopped:
             break
     return card
