@@ -5,13 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Tests of the viewer need a display with OpenGL: the one that is there, or a virtual one.
+DEBIAN := xvfb xauth libgl1 libgl1-mesa-dri libegl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon-x11-0 \
+  libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 \
+  libxcb-xinerama0 libxcb-xkb1
+ON_SCREEN := $(if $(DISPLAY),,xvfb-run -a -s "-screen 0 1600x1000x24")
+
 .PHONY: demo test lint samples clean
 
 demo: $(VENV)/.installed  ## refocus the bundled sample with the bundled model; look into demo_output/
 	$(BIN)/focuslab demo --out demo_output
 
-test: $(VENV)/.tests  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.tests $(VENV)/.screen  ## the whole test suite
+	$(ON_SCREEN) $(BIN)/python -m pytest
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -33,7 +39,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.installed
-	$(INSTALL) -e ".[train,bioimageio]" pytest pytest-cov hypothesis
+	$(INSTALL) -e ".[gui,train,bioimageio]" pytest pytest-cov pytest-qt hypothesis
+	touch $@
+
+$(VENV)/.screen: $(VENV)/.installed
+	@if [ -z "$(DISPLAY)" ] && ! { dpkg -s $(DEBIAN) >/dev/null 2>&1; }; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq $(DEBIAN); \
+	  elif ! command -v xvfb-run >/dev/null; then \
+	    echo "The tests of the viewer need a display. Install: apt-get install $(DEBIAN)"; exit 1; fi; fi
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.tests

@@ -16,7 +16,7 @@ def inputs(batch: int = 2, size: int = 64) -> tuple[torch.Tensor, PhysicsCopies,
         torch.rand(batch, 3, size, size, generator=g),
         (0.0, 4.8, 7.0),
     )
-    return plane, copies, torch.tensor([[6.0, 0.7, 0.01]]).repeat(batch, 1)
+    return plane, copies, torch.tensor([[6.0, 0.7, 0.01, 5.0]]).repeat(batch, 1)
 
 
 def network() -> LinearLatentAutoencoder:

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from focuslab.cli import between, demo, evaluate, export, info, models, refocus, simulate, train
+from focuslab.cli import between, demo, evaluate, export, gui, info, models, refocus, simulate, train
 from focuslab.cli.console import fail
 from focuslab.errors import FocusLabError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("refocus")(refocus.refocus)
 app.command("between")(between.between)
+app.command("gui")(gui.gui)
 app.command("simulate")(simulate.simulate)
 app.command("info")(info.info)
 app.command("models")(models.models)

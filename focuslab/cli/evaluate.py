@@ -27,6 +27,9 @@ def evaluate(
     levels: Annotated[
         Literal["z", "fitted"], typer.Option(help="Blur levels from z and the optics, or fitted to each stack.")
     ] = "z",
+    focus_level: Annotated[
+        str, typer.Option(help="With fitted levels: that of the plane in focus, px, or 'read' from it.")
+    ] = "0",
     columns: Annotated[str, typer.Option(help="Part of the width, e.g. 0.5:1 for the right half.")] = "0:1",
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,
@@ -61,6 +64,7 @@ def evaluate(
         focus=focus,
         planes=planes,
         levels=levels,
+        focus_px=focus_level,
         columns=columns,
         na=na,
         index=index,

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from focuslab.models.frontend import PhysicsCopies
-from focuslab.models.latent import LatentCode
+from focuslab.models.latent import SCALES, LatentCode
 from focuslab.models.networks import AutoencoderConfig, Decoder, Encoder
 from focuslab.optics.imaging import crop
 
@@ -79,7 +79,7 @@ class LinearLatentAutoencoder(nn.Module):
         copies
             The front end's copies of the same region.
         condition
-            (B, 3) blur level in px, sampling number c, standard deviation of the noise.
+            (B, 4), see `conditions`.
         margin
             Border, px, a multiple of the stride, that the codes come without: `encoder_halo` for a tile.
         remainder
@@ -106,8 +106,7 @@ class LinearLatentAutoencoder(nn.Module):
         return code, LatentCode(direction, None, torch.ones_like(level), None, copies.rungs)
 
     def _cropped(self, maps: tuple[Tensor, ...], margin: int) -> tuple[Tensor, ...]:
-        fine, coarse = maps
-        return crop(fine, margin // 4), crop(coarse, margin // 8)
+        return tuple(crop(one, margin // scale) for one, scale in zip(maps, SCALES, strict=True))
 
     def decode(self, code: LatentCode) -> Tensor:
         """Draw a code: (B, 1, Y, X), linear normalised intensity, float32."""

@@ -23,7 +23,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-__all__ = ["Encoded", "LatentCode", "along_line", "between_codes", "fade"]
+__all__ = ["SCALES", "Encoded", "LatentCode", "along_line", "between_codes", "fade", "window"]
+
+SCALES = (4, 8)  # px per pixel of the feature maps, fine and coarse
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,21 @@ class LatentCode:
 
     def __sub__(self, other: LatentCode) -> LatentCode:
         return self + other * -1.0
+
+
+def window(code: LatentCode, rows: slice, columns: slice) -> LatentCode:
+    """Part of a code: `rows` and `columns` in px, from and to multiples of 8."""
+
+    def cut(image: Tensor, scale: int = 1) -> Tensor:
+        y, x = (slice(s.start // scale, s.stop // scale) for s in (rows, columns))
+        return image[..., y, x]
+
+    return replace(
+        code,
+        features=tuple(cut(maps, scale) for maps, scale in zip(code.features, SCALES, strict=True)),
+        ladder=None if code.ladder is None else cut(code.ladder),
+        remainder=None if code.remainder is None else cut(code.remainder),
+    )
 
 
 Encoded = tuple[LatentCode, LatentCode]  # code and direction

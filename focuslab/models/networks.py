@@ -20,8 +20,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from focuslab.models.frontend import COPIES
+from focuslab.optics import Optics, equivalent_radius
 
-__all__ = ["AutoencoderConfig", "Decoder", "Encoder"]
+__all__ = ["AutoencoderConfig", "Decoder", "Encoder", "conditions"]
+
+
+_CONDITIONS = 8  # numbers that `_expand` makes of a condition
+
+
+def conditions(optics: Optics, level_px: float, noise: float, device: torch.device | None = None) -> Tensor:
+    """What the encoder is told of a plane.
+
+    Returns
+    -------
+    Tensor (1, 4)
+        Blur level, px; sampling number; standard deviation of the noise; equivalent radius of the blur, px.
+    """
+    return torch.tensor([[level_px, optics.sampling, noise, equivalent_radius(optics, level_px)]], device=device)
 
 
 class AutoencoderConfig(BaseModel):
@@ -62,7 +77,7 @@ class Encoder(nn.Module):
         w1, w2 = config.widths
         n1, n2 = config.blocks
         hidden = 64
-        self.condition = nn.Sequential(nn.Linear(7, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        self.condition = nn.Sequential(nn.Linear(_CONDITIONS, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         self.stem = nn.Conv2d(16 * (1 + config.copies), w1, 3, padding=1)
         self.fine = nn.ModuleList(Block(w1, hidden) for _ in range(n1))
         self.down = nn.Conv2d(w1, w2, 2, stride=2)
@@ -150,8 +165,8 @@ def signed_sqrt(x: Tensor) -> Tensor:
 
 
 def _expand(condition: Tensor) -> Tensor:
-    """Level, sampling and noise (B, 3) as seven numbers of order one."""
-    level, sampling, noise = condition.chunk(3, 1)
+    """Conditions (B, 4) as numbers of order one."""
+    level, sampling, noise, radius = condition.chunk(4, 1)
     waves = level * sampling  # blur in diffraction lengths: how far from wave optics to ray optics
     return torch.cat(
         [
@@ -162,6 +177,7 @@ def _expand(condition: Tensor) -> Tensor:
             sampling,
             torch.log1p(waves),
             noise.clamp(min=1e-4).log() / 4 + 1,
+            radius.log(),
         ],
         1,
     )

@@ -1,10 +1,12 @@
 """How far a refocused plane may be trusted: what its blurred plane still says.
 
 A detail of period p survives defocus if the power that it leaves in the blurred plane exceeds the power of the noise
-there. What is finer is the model's guess.
+there. What is finer is the model's guess. And a refocused plane, blurred back by the level that was undone, must be the
+plane that it came from, up to noise: where it is not, it says something that the data do not.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,68 @@ import torch
 from numpy.typing import NDArray
 
 from focuslab.models.frontend import noise_sigma
-from focuslab.optics import Optics
+from focuslab.models.restoration import blur_by
+from focuslab.models.wiener import camera_limited
+from focuslab.optics import Optics, crop, mirror_pad, otf, psf
 
-__all__ = ["finest_period_px"]
+__all__ = ["Consistency", "consistency", "finest_period_px"]
 
 _RINGS = 96
+_BORDER = 100  # px
+_LEAST = 1e-2  # transfer of focus below which nothing is known
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """What blurring back a refocused plane leaves unexplained.
+
+    Attributes
+    ----------
+    difference
+        (Y, X), blurred back minus the plane, in the plane's unit.
+    misfit
+        Its standard deviation over that of the plane's noise; about 1 is as good as data can be.
+    """
+
+    difference: NDArray[np.float32]
+    misfit: float
+
+    @property
+    def sentence(self) -> str:
+        """The misfit in plain words."""
+        if self.misfit < 1.5:
+            return "Blurred back, the result is the plane you took, to within its noise."
+        if self.misfit < 4:
+            return (
+                f"Blurred back, the result is {self.misfit:.1f} times the noise away from the plane: look at the map."
+            )
+        return (
+            f"Blurred back, the result differs from the plane by {self.misfit:.0f} times its noise: level, optics or "
+            "specimen are not what is assumed; do not measure on it."
+        )
+
+
+def consistency(plane: NDArray[Any], sharpest: NDArray[Any], optics: Optics, level_px: float) -> Consistency:
+    """Blur the sharpest image back by the level that was undone, and compare it with the plane.
+
+    Parameters
+    ----------
+    plane, sharpest
+        (Y, X), in one linear unit, 0 in the dark or not.
+    optics
+        The microscope.
+    level_px
+        Blur level of the plane, px.
+    """
+    data, light = (mirror_pad(torch.from_numpy(np.array(a, np.float32)), _BORDER) for a in (plane, sharpest))
+    shape = (data.shape[-2], data.shape[-1])
+    own = otf(psf(optics, optics.defocus_um(level_px))[0], shape)
+    if not camera_limited(optics):  # the sharpest image has the blur of focus already
+        own = own / otf(psf(optics, 0.0)[0], shape).abs().clamp(min=_LEAST)
+        own = own / own.abs().clamp(min=1)
+    difference = crop(blur_by(light, own) - data, _BORDER)
+    noise = max(float(noise_sigma(data[None, None])), 1e-12)
+    return Consistency(np.asarray(difference), float(difference.std()) / noise)
 
 
 def finest_period_px(plane: NDArray[Any], optics: Optics) -> float:

@@ -6,7 +6,7 @@
 Everything that refocuses (command line, plugin, augmentation, evaluation) goes through here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from focuslab.models.bundle import Model
-from focuslab.models.frontend import LADDER, FrontEnd, exact_rungs, front_end
+from focuslab.models.frontend import LADDER, FrontEnd, PhysicsFrontEnd, exact_rungs, front_end
 from focuslab.models.latent import LatentCode, along_line, fade
+from focuslab.models.networks import conditions
 from focuslab.optics import Optics, crop
 from focuslab.refocusing.devices import Precision, choose_device, choose_precision
 from focuslab.refocusing.intensity import IntensityMap
@@ -101,9 +102,7 @@ class Engine:
         plane = torch.from_numpy(normal)[None, None].to(self.device)
         physics = self._front_end(facts)
         margin = physics.radius(facts.level_px, rungs)
-        condition = torch.tensor(
-            [[facts.level_px, facts.optics.sampling, facts.noise]], dtype=torch.float32, device=self.device
-        )
+        condition = conditions(facts.optics, facts.level_px, facts.noise, self.device)
         inner = crop(plane, margin)
         with torch.inference_mode():
             copies = physics.copies(plane.float(), facts.level_px, facts.noise, rungs, margin=margin)
@@ -114,12 +113,48 @@ class Engine:
                 )
         return CodedRegion(self, facts, code, direction)
 
+    def on_rungs(
+        self, code: LatentCode, counts: NDArray[Any], facts: PlaneFacts, rungs: tuple[float, ...], *, remainder: bool
+    ) -> LatentCode:
+        """The same code on another ladder, made for the levels to be decoded; much faster than encoding again.
+
+        Parameters
+        ----------
+        code
+            Of a region.
+        counts
+            The region with `ladder_halo` pixels more than the code on every side.
+        facts, rungs, remainder
+            As in `encode`.
+        """
+        physics = self._front_end(facts)
+        if not isinstance(physics, PhysicsFrontEnd) or code.ladder is None:
+            return code
+        plane = torch.from_numpy(facts.intensity.normalise(counts))[None, None].to(self.device)
+        margin = physics.reach(facts.level_px, rungs)
+        with torch.inference_mode():
+            copies = physics.rung_copies(plane, facts.level_px, facts.noise, rungs[1:], margin) if rungs[1:] else None
+            sharp = code.ladder[:, :1]
+            ladder = sharp if copies is None else torch.cat([sharp, copies], 1)
+            code = replace(code, ladder=ladder, rungs=rungs, remainder=None)
+            if remainder:
+                code = replace(code, remainder=crop(plane, margin) - self._decoded(code))
+        return code
+
+    def ladder_halo(self, facts: PlaneFacts, rungs: tuple[float, ...]) -> int:
+        """Pixels that `on_rungs` needs around a code."""
+        physics = self._front_end(facts)
+        return physics.reach(facts.level_px, rungs) if isinstance(physics, PhysicsFrontEnd) else 0
+
     def decode(self, code: LatentCode, intensity: IntensityMap) -> NDArray[np.float64]:
         """Counts of a code, without the network's halo."""
         halo = self.model.autoencoder.decoder_halo
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self._fast):
-            picture = self.model.autoencoder.decode(code)[0, 0, halo:-halo, halo:-halo]
+        picture = self._decoded(code)[0, 0, halo:-halo, halo:-halo]
         return intensity.counts(picture.cpu().numpy())
+
+    def _decoded(self, code: LatentCode) -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self._fast):
+            return self.model.autoencoder.decode(code)
 
     def _front_end(self, facts: PlaneFacts) -> FrontEnd:
         return front_end(facts.optics, self.model.autoencoder.config.copies)

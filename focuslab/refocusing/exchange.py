@@ -26,7 +26,7 @@ from focuslab.models.estimator import EstimatorConfig, LevelEstimator, safest_le
 from focuslab.models.evidence import gather_evidence
 from focuslab.models.frontend import exact_rungs, front_end, noise_sigma
 from focuslab.models.latent import along_line
-from focuslab.models.networks import AutoencoderConfig
+from focuslab.models.networks import AutoencoderConfig, conditions
 from focuslab.optics import Optics, crop
 from focuslab.samples import sample
 
@@ -79,7 +79,7 @@ class Sharpest(nn.Module):
         padded = _mirrored(plane, edge, edge + more[0], edge + more[1])
         noise = float(noise_sigma(plane))
         copies = maker.copies(padded, level, noise, rungs, margin=margin)
-        condition = torch.tensor([[level, self.optics.sampling, noise]], device=plane.device)
+        condition = conditions(self.optics, level, noise, plane.device)
         code, direction = network.encode(crop(padded, margin), copies, condition, margin=network.encoder_halo)
         picture = crop(network.decode(along_line(code, direction, -level)), network.decoder_halo)
         return picture[..., :height, :width]

@@ -1,5 +1,6 @@
 """From a request to what is done to every plane: its level, its shift, and what to tell the user about it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,8 +49,14 @@ def known_optics(stack: FocalStack, optics: Optics | None = None) -> dict[int, O
     return {c: optics or stack.optics(c) for c in range(stack.size("C"))}
 
 
-def plan_refocus(stack: FocalStack, request: RefocusRequest, model: Model, optics: Optics | None = None) -> StackPlan:
-    """Decide level and shift of every plane.
+def plan_refocus(
+    stack: FocalStack,
+    request: RefocusRequest,
+    model: Model,
+    optics: Optics | None = None,
+    only: Collection[tuple[int, ...]] | None = None,
+) -> StackPlan:
+    """Decide level and shift of every plane, or of some; the intensity map is always that of the whole stack.
 
     Raises
     ------
@@ -68,8 +75,11 @@ def plan_refocus(stack: FocalStack, request: RefocusRequest, model: Model, optic
     estimates = _Estimates(stack, model)
     for channel, known in every.items():
         microscope = known or Optics.nominal()
-        planes = [i for i in stack.planes() if stack.position(i, "C") == channel]
-        intensity = measure_map(stack, planes)
+        every_plane = [i for i in stack.planes() if stack.position(i, "C") == channel]
+        planes = [i for i in every_plane if only is None or i in only]
+        if not planes:
+            continue
+        intensity = measure_map(stack, every_plane)
         if intensity.blank:
             plan.note("A blank image has nothing to refocus and is copied unchanged.")
             plan.planes += [PlanePlan(i, None) for i in planes]

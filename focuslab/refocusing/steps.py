@@ -5,7 +5,7 @@ The picture goes wherever `out` is: an array in memory, or the memory map of a f
 
 import gc
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,7 @@ def refocus_steps(
     optics: Optics | None = None,
     keep_nan: bool = False,
     tile: int = DEFAULT_TILE,
+    only: Collection[tuple[int, ...]] | None = None,
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Refocus every plane of a stack into `out`.
 
@@ -95,6 +96,8 @@ def refocus_steps(
         Leave pixels that are not finite as they are instead of refusing the image.
     tile
         Height of a tile, px, a multiple of 8; halved when memory runs out.
+    only
+        Indices of the planes to refocus, all if not given; the others are not written.
 
     Yields
     ------
@@ -112,10 +115,10 @@ def refocus_steps(
         Of the image, the request or the device; `out` is then incomplete.
     """
     began = time.monotonic()
-    plan = plan_refocus(stack, request, engine.model, optics)
+    plan = plan_refocus(stack, request, engine.model, optics, only)
     tally = Tally()
-    total, done = int(np.prod(stack.shape)), 0
     pixels = stack.plane_shape[0] * stack.plane_shape[1]
+    total, done = pixels * len(plan.planes), 0
     for plane in plan.planes:
         if plane.facts is None:
             out[plane.index] = stack.plane(plane.index)

@@ -1,6 +1,7 @@
-"""FocusLab in napari.
+"""FocusLab in napari: thin widgets over the library, and samples under File > Open Sample.
 
-So far the samples under File > Open Sample; the panels follow.
+Widgets translate: layer, to request, to picture, to layer. Whatever computes is called in a worker thread and comes
+from `focuslab`; nothing here imports torch before that.
 """
 
 from focuslab_napari.samples import filaments, nuclei, puncta

@@ -72,12 +72,14 @@ class OpticsRange(_Section):
     index: tuple[float, ...] = (1.0, 1.33, 1.515)
     pixel_size_um: tuple[float, float] = (0.1, 1.5)
     wavelength_um: tuple[float, float] = (0.42, 0.68)
-    largest_airy_px: float = Field(default=4.0, gt=0, description="microscopes that oversample more are left out")
+    largest_airy_px: float = Field(default=6.0, gt=0, description="microscopes that oversample more are left out")
     largest_level_px: float = Field(default=45.0, gt=0)
     photons: tuple[float, float] = Field(default=(100.0, 30000.0), description="at the brightest structures")
     read_noise: tuple[float, float] = Field(default=(0.0003, 0.01), description="relative to the brightest")
     level_error: float = Field(default=0.1, ge=0, description="relative error of a wrong level (log-normal)")
     wrong_levels: float = Field(default=0.35, ge=0, le=1, description="share of planes given a wrong level")
+
+    real_optics: float = Field(default=0.4, ge=0, le=1, description="share of microscopes that are not quite as said")
 
     @property
     def largest_sampling(self) -> float:
@@ -103,6 +105,10 @@ class StackSource(_Section):
     levels: Literal["z", "fitted"] = Field(
         default="z", description="blur levels from z and the optics, or fitted to each stack"
     )
+    focus_px: float | Literal["read"] = Field(
+        default=0.0,
+        description="with fitted levels: that of the plane in focus, which may not be quite there, or read from it",
+    )
     na: float | None = None
     index: float | None = None
     wavelength_um: float | None = None
@@ -123,6 +129,10 @@ class StackSource(_Section):
             or None in (self.na, self.wavelength_um, self.pixel_size_um, self.z_step_um)
         ):
             raise ValueError("simulated stacks need planes, focus, na, wavelength_um, pixel_size_um and z_step_um")
+        if self.focus_px != "read" and not 0 <= self.focus_px <= 10:
+            raise ValueError(f"the plane in focus has a blur level from 0 to 10 px, got {self.focus_px:g}")
+        if self.focus_px != 0 and self.levels != "fitted":
+            raise ValueError("a level of the plane in focus, focus_px, goes with levels fitted to the stack")
         if not 0 <= self.columns[0] < self.columns[1] <= 1:
             raise ValueError("columns must be two ascending shares of the width, between 0 and 1")
         return self

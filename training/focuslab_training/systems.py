@@ -15,6 +15,7 @@ from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.estimator import LevelEstimator, safest_level
 from focuslab.models.frontend import NoFrontEnd, noise_sigma
 from focuslab.models.latent import LatentCode, along_line, between_codes
+from focuslab.models.networks import conditions
 from focuslab.models.reference import ReferenceAutoencoder
 from focuslab.optics import crop
 from focuslab_training.data.batches import MARGIN, PlaneBatch
@@ -104,8 +105,8 @@ class LinearSystem(System):
         here, sharp, target = batch.situation, batch.sharp.to(self.device), batch.target.to(self.device)
         code, direction = self._encode(batch, 0)
         terms = {}
-        if here.given[0] > 0:
-            picture = self.network.decode(along_line(code, direction, -here.given[0]))
+        if here.given[0] > here.focus:
+            picture = self.network.decode(along_line(code, direction, here.focus - here.given[0]))
             terms["sharpest"] = decibels(picture, sharp)
         if len(here.given) == 1:
             picture = self.network.decode(along_line(code, direction, here.target - here.given[0]))
@@ -121,7 +122,8 @@ class LinearSystem(System):
     def picture(self, batch: PlaneBatch) -> Tensor:
         """Plane, sharpest, truth."""
         code, direction = self._encode(batch, 0)
-        made = self.network.decode(along_line(code, direction, -batch.situation.given[0]))
+        here = batch.situation
+        made = self.network.decode(along_line(code, direction, here.focus - here.given[0]))
         return _side_by_side(crop(batch.planes[0], MARGIN), made, batch.sharp)
 
     def _encode(self, batch: PlaneBatch, which: int) -> tuple[LatentCode, LatentCode]:
@@ -132,7 +134,7 @@ class LinearSystem(System):
         margin = min(physics.radius(level, here.rungs), MARGIN)
         with torch.no_grad():
             copies = physics.copies(crop(plane, MARGIN - margin), level, noise, here.rungs, margin=margin)
-        condition = torch.tensor([[level, optics.sampling, noise]], device=self.device).repeat(len(plane), 1)
+        condition = conditions(optics, level, noise, self.device).expand(len(plane), -1)
         return self.network.encode(crop(plane, MARGIN), copies, condition)
 
 

@@ -25,12 +25,15 @@ class Situation:
         Blur level of a second picture to ask for, px, on the given scale; the first is the sharpest.
     rungs
         Ladder of the codes.
+    focus
+        Blur level of `PlaneBatch.sharp`, px: 0, or that of a recorded plane that is not quite in focus.
     """
 
     front_end: PhysicsFrontEnd
     given: tuple[float, ...]
     target: float
     rungs: tuple[float, ...]
+    focus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

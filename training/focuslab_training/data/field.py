@@ -130,23 +130,23 @@ def focus_of(stack: FocalStack) -> int:
     return find_focus([max(sharpness(w) for w in parts) for parts in windows])
 
 
-def fit_levels(stack: FocalStack, focus: int, optics: Optics) -> tuple[float, ...]:
+def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 0.0) -> tuple[float, ...]:
     """Blur level of every plane, px: the one at which the plane in focus, blurred, is most like it.
 
     Real objectives are stopped down, real specimens thick: levels from z and the nominal aperture overstate the blur.
-    Brightness may change with z. The blur of the plane in focus itself counts as none.
+    Brightness may change with z. Levels start from that of the plane in focus, `focus_px`: none, unless it is said.
     """
     sharp = sample_plane(stack, (focus,), _SAMPLE)[0].astype(np.float32)
     shape = (sharp.shape[0], sharp.shape[1])
     light = np.pad(sharp, 48, mode="reflect")
     size = (light.shape[0], light.shape[1])
-    transfers = camera_otf(optics, _TRIED.tolist(), size)
+    own, *transfers = camera_otf(optics, [focus_px, *_TRIED.tolist()], size)
     spectrum = torch.fft.rfft2(torch.from_numpy(light))
-    blurred = [torch.fft.irfft2(spectrum * (t / transfers[0].abs().clamp(min=1e-3)), s=size) for t in transfers]
+    blurred = [torch.fft.irfft2(spectrum * (t / own.abs().clamp(min=1e-3)), s=size) for t in transfers]
     made = [image.numpy()[48 : 48 + shape[0], 48 : 48 + shape[1]] for image in blurred]
     levels = []
     for index in stack.planes():
         plane = sample_plane(stack, index, _SAMPLE)[0].astype(np.float32)
         errors = [float(np.mean((scaled_to(image, plane) - plane) ** 2)) for image in made]
-        levels.append(0.0 if index[0] == focus else float(_TRIED[int(np.argmin(errors))]))
+        levels.append(focus_px if index[0] == focus else float(_TRIED[int(np.argmin(errors))]))
     return tuple(levels)

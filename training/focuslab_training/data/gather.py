@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from focuslab.errors import CalibrationError, FocusLabError, ImageError, RequestError
 from focuslab.io import read
 from focuslab.io.pattern import files_of_pattern, stack_of_files
+from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
+from focuslab.refocusing.levels import estimate_level
 from focuslab.simulation import simulate_stack
 from focuslab.stack import Calibration, FocalStack
 from focuslab_training.data.field import Field, fit_levels, focus_of, selected
@@ -117,12 +119,21 @@ def _field(candidate: _Candidate, source: StackSource) -> Field:
             part.array[(*index, slice(0, 1), slice(0, 1))]
     focus_plane = focus_of(part) if focus_plane is None else focus_plane
     if source.levels == "fitted":
-        levels = fit_levels(part, focus_plane, optics)
+        levels = fit_levels(part, focus_plane, optics, _focus_px(part, focus_plane, optics, source))
     else:
         stride = step * (source.planes[2] if source.planes else 1)
         levels = tuple(optics.radius_px(stride * (i - focus_plane)) for i in range(part.shape[0]))
     shares = "" if source.columns == (0.0, 1.0) else "[{:g}:{:g}]".format(*source.columns)
     return Field(candidate.name + shares, candidate.group, part, focus_plane, levels, optics)
+
+
+def _focus_px(stack: FocalStack, focus: int, optics: Optics, source: StackSource) -> float:
+    """Blur level of the plane in focus: said, or read by the bundled model."""
+    if source.focus_px != "read":
+        return source.focus_px
+    model = load_model("default")
+    found = estimate_level([stack.plane((focus,))], model, optics)
+    return found.level_px if found.found else 0.0
 
 
 def _check_alike(one: Field, first: Field) -> None:

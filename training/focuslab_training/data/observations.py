@@ -4,6 +4,7 @@ Real optics are never quite what the user says and real specimens never quite fl
 with a slightly other aperture, and a share of specimens that are a few per cent of the blur thick.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ _EMPTY = 0.12
 _OTHER_APERTURE = 0.5
 _THICK = 0.4
 _HAZY = 0.4  # share of specimens with light from far out of focus in their sharp image
+_PLAIN = 0.15  # share of fields with a few even, smooth-edged nuclei and nothing else
 _JITTER = 0.02  # of all evidence, so that the few planes are not learnt by heart
 
 
@@ -111,10 +113,13 @@ class Observations:
         return expose(image, log_uniform(rng, *ranges.photons), log_uniform(rng, *ranges.read_noise), self.noise)
 
     def _specimen(self, size: int) -> Tensor:
-        """A window of a specimen, or of one in the haze of what lies above and below it.
+        """A window of a specimen, or of one in the haze of what lies above and below it, or plain nuclei.
 
-        Haze is smooth in the sharpest of images: a reader that takes smoothness for defocus reads too much.
+        Haze is smooth in the sharpest of images: a reader that takes smoothness for defocus reads too much. And an even
+        nucleus is what a point out of focus looks like: it must be told by its edge.
         """
+        if self.rng.random() < _PLAIN:
+            return plain_nuclei(size, self.rng)
         light = self.specimens.draw(size, self.rng)
         if self.rng.random() >= _HAZY:
             return light
@@ -132,6 +137,21 @@ class Observations:
         y, x = torch.meshgrid(torch.linspace(-1, 1, side), torch.linspace(-1, 1, side), indexing="ij")
         a, b, c = (float(v) for v in rng.normal(0, 0.3, 3))
         return image + float(rng.integers(0, 2)) * (a * y + b * x + c * (x**2 + y**2))
+
+
+def plain_nuclei(size: int, rng: np.random.Generator) -> Tensor:
+    """A few even ellipses (size, size) of about the same size and brightness, 1 at their brightest."""
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    light = torch.zeros(size, size)
+    radius = log_uniform(rng, 3, 25)
+    for _ in range(int(rng.integers(1, 9))):
+        (cy, cx), angle = rng.uniform(0, size, 2), rng.uniform(0, math.pi)
+        long, short = radius * rng.uniform(0.8, 1.25), radius * rng.uniform(0.6, 1)
+        u = (math.cos(angle) * (x - cx) + math.sin(angle) * (y - cy)) / long
+        v = (math.cos(angle) * (y - cy) - math.sin(angle) * (x - cx)) / short
+        inside = torch.sigmoid((1 - torch.hypot(u, v)) * short * 2)
+        light = torch.maximum(light, inside * float(rng.uniform(0.6, 1)))
+    return light
 
 
 def normalise(plane: Tensor) -> Tensor:

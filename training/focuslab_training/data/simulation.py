@@ -3,8 +3,10 @@
 Drawing a microscope and its PSFs costs more than blurring a crop, so *scenes* (one microscope, one true and one given
 blur level, a few target levels and all their filters) are used again, from a window of scenes that moves on slowly.
 
-The level that the model is given may be wrong, as an estimate is: the planes are then restored as if it were
-right, and the picture asked for is the truth at the same fraction of the way to focus.
+Real objectives are not what is engraved on them: a share of the scenes is seen through a slightly other aperture with
+aberrations, of which the model is told nothing. The level that the model is given may be wrong, as an estimate is: the
+planes are then restored as if it were right, and the picture asked for is the truth at the same fraction of the way to
+focus.
 """
 
 import math
@@ -17,15 +19,16 @@ from torch import Tensor
 
 from focuslab.models.frontend import PhysicsFrontEnd, bracket, exact_rungs
 from focuslab.models.wiener import sharpest
-from focuslab.optics import Optics, mirror_pad, otf, psf
+from focuslab.optics import Optics, camera_otf, mirror_pad, otf, psf
 from focuslab_training.data.batches import MARGIN, PlaneBatch, Situation
 from focuslab_training.data.specimens import SpecimenPool
 from focuslab_training.recipe import OpticsRange
 
-__all__ = ["Scene", "Simulator", "draw_level", "draw_optics", "expose", "log_uniform"]
+__all__ = ["Scene", "Simulator", "draw_level", "draw_optics", "draw_real", "expose", "log_uniform"]
 
 _POOL = 300
 _FIRST = 60  # scenes in play at the start
+_COARSE = 1.5  # sampling number
 _EDGES = 0.5  # share of crops at the border of their image
 
 
@@ -70,6 +73,18 @@ def draw_level(ranges: OpticsRange, rng: np.random.Generator) -> float:
     if draw < 0.2:
         return float(rng.uniform(0, 2))
     return log_uniform(rng, 1.5, ranges.largest_level_px)
+
+
+def draw_real(optics: Optics, rng: np.random.Generator) -> Optics:
+    """Draw the objective that is really there: another aperture, spherical aberration, astigmatism, coma.
+
+    A camera that undersamples by far sees little of aberrations, and their PSF would take seconds: none there.
+    """
+    na = optics.na * float(np.exp(rng.normal(0, 0.06)))
+    if optics.sampling > _COARSE:
+        return optics.replace(na=min(na, 0.97 * optics.index))
+    waves = {noll: float(rng.normal(0, 0.06 if noll == 11 else 0.03)) for noll in (5, 6, 7, 8, 11)}
+    return optics.replace(na=min(na, 0.97 * optics.index), zernike_waves=waves)
 
 
 def expose(image: Tensor, photons: float, read: float, generator: torch.Generator) -> Tensor:
@@ -184,7 +199,8 @@ class Simulator:
         needed = [0.0, *given, target]
         rungs = bracket(needed) if rng.random() < 0.5 else exact_rungs(needed)
         camera = (log_uniform(rng, *ranges.photons), log_uniform(rng, *ranges.read_noise))
-        transfer = self._transfer(optics, [*levels, 0.0, true_target])
+        seen = draw_real(optics, rng) if rng.random() < ranges.real_optics else optics
+        transfer = self._transfer(optics, seen, [*levels, 0.0, true_target])
         return Scene(Situation(PhysicsFrontEnd(optics), given, target, rungs), camera, transfer)
 
     def _single(self, level: float, rng: np.random.Generator) -> tuple[tuple[float], tuple[float], float, float]:
@@ -200,10 +216,14 @@ class Simulator:
         target = given + (largest - given) * rng.beta(1, 2.5)
         return (level,), (given,), target, target
 
-    def _transfer(self, optics: Optics, levels: list[float]) -> Tensor:
-        """OTFs of the levels; level 0 of a target is the front end's sharpest image."""
+    def _transfer(self, optics: Optics, seen: Optics, levels: list[float]) -> Tensor:
+        """OTFs of the levels as they are seen; level 0 of a target is the front end's sharpest image."""
         grid = self.crop + 2 * MARGIN
-        blur = [otf(psf(optics, optics.defocus_um(level), size=grid)[0], (grid, grid)) for level in levels]
+        distances = [optics.defocus_um(level) for level in levels]
+        if seen.zernike_waves:
+            blur = [otf(psf(seen, distance, size=grid)[0], (grid, grid)) for distance in distances]
+        else:
+            blur = list(camera_otf(seen, [seen.radius_px(distance) for distance in distances], (grid, grid)))
         sharp = sharpest(optics, grid)
         for i in (-2, -1):
             if levels[i] == 0:

@@ -56,7 +56,8 @@ class TripletDraw:
 class TripletBatch:
     """Planes `a`, `b`, a third on their line and the one in focus, (B, 1, Y, X) each, normalised per stack.
 
-    `levels` (B, 3) are the blur levels of the first three, px. `a` and `b` carry the margin.
+    `levels` (B, 3) are the blur levels of the first three, px, `focus_px` is that of the fourth. `a` and `b` carry the
+    margin.
     """
 
     a: Tensor
@@ -64,6 +65,7 @@ class TripletBatch:
     target: Tensor
     sharp: Tensor
     levels: Tensor
+    focus_px: float
     optics: Optics
 
 
@@ -142,7 +144,8 @@ class TripletSource:
         crops = [self._cut(draw) for draw in drawn]
         a, b, target, sharp = (torch.stack(images)[:, None] for images in zip(*crops, strict=True))
         levels = [[self.fields[d.crop.field].levels_px[p] for p in d.planes] for d in drawn]
-        return TripletBatch(a, b, target, sharp, torch.tensor(levels), self.fields[drawn[0].crop.field].optics)
+        one = self.fields[drawn[0].crop.field]
+        return TripletBatch(a, b, target, sharp, torch.tensor(levels), one.levels_px[one.focus], one.optics)
 
     def _planes(self, field: int, rng: np.random.Generator) -> Triplet:
         sides = self.fields[field].sides
@@ -165,7 +168,7 @@ class TripletSource:
             x,
             turn=int(rng.integers(4)),
             flip=bool(rng.random() < 0.5),
-            brightness=float(np.exp(0.2 * rng.standard_normal())) if self.augment else 1.0,
+            brightness=float(np.exp(0.5 * rng.standard_normal())) if self.augment else 1.0,
             noise=float(rng.uniform(0, 0.01)) if self.augment and rng.random() < 0.3 else 0.0,
             seed=int(rng.integers(1 << 31)),
         )
@@ -220,11 +223,13 @@ class PlanePairSource:
         rng = np.random.default_rng([self.triplets.seed, step, 1])
         a, b, target = (float(v) for v in made.levels.mean(0))
         pair = rng.random() < self.pairs
-        needed = [0.0, a, target, *([b] if pair else [])]
+        focus = made.focus_px
+        needed = [0.0, a, target, focus, *([b] if pair else [])]
         situation = Situation(
             front_end=PhysicsFrontEnd(made.optics),
             given=(a, b) if pair else (a,),
             target=target,
             rungs=bracket(needed) if rng.random() < 0.5 else exact_rungs(needed),
+            focus=focus,
         )
         return PlaneBatch(situation, (made.a, made.b) if pair else (made.a,), made.sharp, made.target)

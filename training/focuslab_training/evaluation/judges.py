@@ -17,6 +17,7 @@ from torch import Tensor
 from focuslab.models.bundle import Model, ModelCard, load_reference, read_card
 from focuslab.models.frontend import exact_rungs, front_end, noise_sigma
 from focuslab.models.latent import Encoded, along_line, between_codes
+from focuslab.models.networks import conditions
 from focuslab.models.reference import ReferenceAutoencoder
 from focuslab.models.zoo import bundled_cards, load_model
 from focuslab.refocusing.engine import Engine
@@ -102,7 +103,7 @@ class LinearJudge:
             copies = maker.copies(image, level_px, noise, rungs, margin=margin)
             if not physics:
                 copies = replace(copies, deconvolved=tuple(torch.zeros_like(c) for c in copies.deconvolved))
-            condition = torch.tensor([[level_px, field.optics.sampling, noise]], device=device)
+            condition = conditions(field.optics, level_px, noise, device)
             inner = image[..., margin : image.shape[-2] - margin, margin : image.shape[-1] - margin]
             code, direction = network.encode(inner, copies, condition, margin=network.encoder_halo)
         self._shape = (height, width)

@@ -7,6 +7,7 @@ brightness changes with z (optical sections), `scaled` compares after the best a
 method alike.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,9 +87,9 @@ class FieldResult:
 
 
 def side_of(field: Field) -> list[int]:
-    """Planes of the longer side of focus, most blurred first, focus last."""
+    """Planes of the longer side of focus, farthest first, focus last."""
     side = max(field.sides, key=len)
-    return sorted(side, key=lambda plane: -field.levels_px[plane])
+    return sorted(side, key=lambda plane: -abs(plane - field.focus))
 
 
 def judge_field(
@@ -118,6 +119,7 @@ def judge_field(
     planes = [field.plane(p) for p in order]
     levels = [field.levels_px[p] for p in order]
     focus, last = planes[-1], len(order) - 1
+    ways = [(levels[0] - level) / max(levels[0] - levels[-1], 1e-6) for level in levels]
     scores: list[Score] = []
 
     def put(task: str, method: str, k: int, made: Image, truth: Image, against: str = ORIGINAL) -> None:
@@ -125,14 +127,14 @@ def judge_field(
 
     codes = judge.codes(field, order)
     own = [judge.round_trip(code) for code in codes]
-    line = [judge.picture(judge.line(codes[0], codes[-1], k / last)) for k in range(last + 1)]
+    line = [judge.picture(judge.line(codes[0], codes[-1], way)) for way in ways]
     strips = {"recorded planes": planes, "codes on the line between the ends, decoded": line}
     for k, plane in enumerate(planes):
         put("round trip", "model", k, own[k], plane)
     for k in range(1, last):
         put(SYNTHESIS, "model, line between the ends", k, line[k], planes[k])
         put(SYNTHESIS, "model, line between the ends", k, line[k], own[k], OWN)
-        two = judge.picture(judge.line(codes[0], codes[k], last / k))
+        two = judge.picture(judge.line(codes[0], codes[k], 1 / max(ways[k], 1e-6)))
         put(DEBLURRING, "model, two planes", k, two, focus)
         put(DEBLURRING, "model, two planes", k, two, own[-1], OWN)
     estimates: list[float] = []
@@ -141,7 +143,7 @@ def judge_field(
         strips["sharpest, from each plane alone"] = sharpest
     if classical:
         for k in range(last):
-            _classical(field, levels[k], k, planes[k], focus, put, fitted)
+            _classical(field, _beyond(levels[k], levels[-1]), k, planes[k], focus, put, fitted)
     vectors, linearity = {}, []
     for part in judge.parts:
         codes_of = judge.codes(field, order, physics=False) if part == "features, physics zeroed" else codes
@@ -159,16 +161,28 @@ def _single_plane(
     levels, focus = [field.levels_px[p] for p in order], planes[-1]
     estimates, sharpest = [], []
     for k, code in enumerate(codes):
-        made = judge.picture(judge.shifted(code, -levels[k]))
+        made = judge.picture(judge.shifted(code, levels[-1] - levels[k]))
         sharpest.append(made)
         put(DEBLURRING, "model, level given", k, made, focus)
         estimates.append(judge.estimate(field, order[k]))
         rungs = (0.0, max(estimates[-1], 2.0))
         blind = judge.encode(field, order[k], estimates[-1], rungs)
-        put(DEBLURRING, "model, blind", k, judge.picture(judge.shifted(blind, -estimates[-1])), focus)
+        shift = min(levels[-1] - estimates[-1], 0.0)
+        put(DEBLURRING, "model, blind", k, judge.picture(judge.shifted(blind, shift)), focus)
         if k < len(codes) - 1:
-            put(SYNTHESIS, "model, sharp plane alone", k, judge.picture(judge.shifted(codes[-1], levels[k])), planes[k])
+            put(
+                SYNTHESIS,
+                "model, sharp plane alone",
+                k,
+                judge.picture(judge.shifted(codes[-1], levels[k] - levels[-1])),
+                planes[k],
+            )
     return sharpest, estimates
+
+
+def _beyond(level: float, focus: float) -> float:
+    """Blur, px, that takes the plane in focus to a level: the rest of the squares, as radii of PSFs add up."""
+    return math.sqrt(max(level**2 - focus**2, 0.0))
 
 
 def _classical(field: Field, level: float, k: int, plane: Image, focus: Image, put: Any, fitted: bool) -> None:

@@ -1,0 +1,187 @@
+"""Live views: what a slider draws, encoded once per region and decoded at every move.
+
+A view is asked for a rectangle of its plane and a position on the line. Of the rectangle only what no earlier answer
+covers is encoded; then two pictures follow, each of the whole rectangle: a fast one, from the ladder of fixed levels
+and without the network, and the exact one, on a ladder made for this very level: what applying it to the file gives.
+A rectangle that is too large to be drawn at a slider's pace is drawn from pixels binned by `bins_for`: the optics
+bin with them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focuslab.models.autoencoder import ladder_at
+from focuslab.models.frontend import LADDER
+from focuslab.models.latent import Encoded, LatentCode, along_line, between_codes, window
+from focuslab.refocusing.engine import Engine, PlaneFacts, keeps_remainder
+from focuslab.refocusing.intensity import finite
+from focuslab.refocusing.tiling import GRID, Tile, read_region
+from focuslab.stack import FocalStack
+
+__all__ = ["LiveView", "Picture", "binned", "bins_for"]
+
+_LARGEST = 1280 * 1280  # px that are drawn at once
+_KEPT = 4 << 20  # px whose codes are held
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Counts (Y, X), float32, of the rectangle asked for; `exact` or fast."""
+
+    counts: NDArray[np.float32]
+    exact: bool
+
+
+def bins_for(height: int, width: int) -> int:
+    """Pixels per side of a bin with which a region of (height, width) px can be drawn live: a power of two."""
+    bins = 1
+    while height * width > _LARGEST * bins**2:
+        bins *= 2
+    return bins
+
+
+def binned(stack: FocalStack, bins: int) -> FocalStack:
+    """Stack whose pixels are means of `bins` x `bins` ones, lazy; rows and columns left over at the end are dropped."""
+    if bins == 1:
+        return stack
+    pixel = stack.calibration.pixel_size_um
+    said = stack.calibration.replace(pixel_size_um=None if pixel is None else pixel * bins)
+    return replace(stack, array=_Binned(stack, bins), calibration=said)
+
+
+class _Binned:
+    def __init__(self, stack: FocalStack, bins: int) -> None:
+        self._array, self._bins = stack.array, bins
+        height, width = stack.plane_shape
+        self.shape = (*stack.shape[:-2], height // bins, width // bins)
+        self.dtype = np.dtype(np.float32)
+
+    def __getitem__(self, index: Any) -> NDArray[np.float32]:
+        *lead, rows, columns = index
+        wide = [slice(*(n * self._bins for n in s.indices(size)[:2])) for s, size in self._sides(rows, columns)]
+        pixels = np.asarray(self._array[(*lead, *wide)], np.float32)
+        y, x = (n // self._bins for n in pixels.shape[-2:])
+        return pixels.reshape(*pixels.shape[:-2], y, self._bins, x, self._bins).mean((-3, -1))
+
+    def _sides(self, rows: slice, columns: slice) -> list[tuple[slice, int]]:
+        return [(rows, self.shape[-2]), (columns, self.shape[-1])]
+
+
+class LiveView:
+    """One plane, moved by a shift in px of blur, or two planes of a field, on whose line t is drawn.
+
+    Parameters
+    ----------
+    stack
+        What the planes are read from.
+    planes
+        Index and facts of one plane, or of two.
+    engine
+        Model and device.
+    """
+
+    def __init__(self, stack: FocalStack, planes: Sequence[tuple[tuple[int, ...], PlaneFacts]], engine: Engine) -> None:
+        self.stack, self.planes, self.engine = stack, tuple(planes), engine
+        self._known: list[_Region] = []
+
+    def missing(self, tile: Tile) -> list[Tile]:
+        """Parts of a rectangle that are not encoded yet."""
+        rest = [_on_grid(tile)]
+        for known in self._known:
+            rest = [piece for part in rest for piece in _without(part, known.tile)]
+        return rest
+
+    def encode(self, tile: Tile) -> Iterator[Tile]:
+        """Encode what is missing of a rectangle, part by part."""
+        for part in self.missing(tile):
+            self._known.append(_Region(part, [self._encode(part, *plane) for plane in self.planes]))
+            while sum(known.tile.pixels for known in self._known) > _KEPT and len(self._known) > 1:
+                self._known.pop(0)
+            yield part
+
+    def pictures(self, tile: Tile, position: float) -> Iterator[Picture]:
+        """The rectangle at a position of the line, fast and then exact; it must be encoded."""
+        for exact in (False, True):
+            counts = np.empty((tile.y1 - tile.y0, tile.x1 - tile.x0), np.float32)
+            for known in self._known:
+                if (part := _common(tile, known.tile)) is not None:
+                    inside = (slice(part.y0 - tile.y0, part.y1 - tile.y0), slice(part.x0 - tile.x0, part.x1 - tile.x0))
+                    counts[inside] = self._draw(known, part, position, exact)
+            yield Picture(counts, exact)
+
+    def _encode(self, part: Tile, index: tuple[int, ...], facts: PlaneFacts) -> Encoded:
+        halo = self.engine.halo(facts, LADDER)
+        counts = finite(read_region(self.stack, index, part, halo), keep_nan=True)
+        coded = self.engine.encode(counts, facts, LADDER)
+        return coded.code, coded.direction
+
+    def _draw(self, known: "_Region", part: Tile, position: float, exact: bool) -> NDArray[np.float32]:
+        """Counts of a part of an encoded region, whose codes have a halo of the decoder's reach."""
+        halo, wanted = self.engine.model.autoencoder.decoder_halo, _on_grid(part)
+        rows = slice(wanted.y0 - known.tile.y0, wanted.y1 - known.tile.y0 + 2 * halo)
+        columns = slice(wanted.x0 - known.tile.x0, wanted.x1 - known.tile.x0 + 2 * halo)
+        near = [(window(code, rows, columns), window(along, rows, columns)) for code, along in known.codes]
+        if exact:
+            near = self._on_exact_rungs(near, wanted, position)
+        moved = along_line(*near[0], position) if len(near) == 1 else between_codes(near[0], near[1], position)
+        intensity = self.planes[0][1].intensity
+        made = self.engine.decode(moved, intensity) if exact else intensity.counts(_fast(moved, halo))
+        y, x = part.y0 - wanted.y0, part.x0 - wanted.x0
+        return made[y : y + part.y1 - part.y0, x : x + part.x1 - part.x0].astype(np.float32)
+
+    def _on_exact_rungs(self, near: list[Encoded], wanted: Tile, position: float) -> list[Encoded]:
+        """Codes of a rectangle on a ladder made for the position."""
+        engine, first, last = self.engine, self.planes[0][1], self.planes[-1][1]
+        shift = position * (last.level_px - first.level_px) if len(near) == 2 else position
+        gap = last.level_px - first.level_px
+        rungs = engine.rungs(first, shift, *([gap] if len(near) == 2 else []))
+        found = []
+        for (index, facts), (code, along) in zip(self.planes, near, strict=True):
+            halo = engine.ladder_halo(facts, rungs) + engine.model.autoencoder.decoder_halo
+            counts = finite(read_region(self.stack, index, wanted, halo), keep_nan=True)
+            keep = len(near) == 2 or keeps_remainder(facts, shift)
+            found.append((engine.on_rungs(code, counts, facts, rungs, remainder=keep), replace(along, rungs=rungs)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """A rectangle and its codes, one for each plane of the view."""
+
+    tile: Tile
+    codes: list[Encoded]
+
+
+def _fast(code: LatentCode, halo: int) -> NDArray[np.float32]:
+    """The physics copy at the level of a code, and its remainder, without the network."""
+    picture = ladder_at(code)
+    picture = picture if code.remainder is None else picture + code.remainder
+    return np.asarray(picture[0, 0, halo:-halo, halo:-halo].cpu(), np.float32)
+
+
+def _on_grid(tile: Tile) -> Tile:
+    return Tile(tile.y0 // GRID * GRID, -(-tile.y1 // GRID) * GRID, tile.x0 // GRID * GRID, -(-tile.x1 // GRID) * GRID)
+
+
+def _common(a: Tile, b: Tile) -> Tile | None:
+    """What two rectangles have in common."""
+    both = Tile(max(a.y0, b.y0), min(a.y1, b.y1), max(a.x0, b.x0), min(a.x1, b.x1))
+    return both if both.y0 < both.y1 and both.x0 < both.x1 else None
+
+
+def _without(tile: Tile, other: Tile) -> list[Tile]:
+    """A rectangle without another one: up to four."""
+    hole = _common(tile, other)
+    if hole is None:
+        return [tile]
+    parts = [
+        Tile(tile.y0, hole.y0, tile.x0, tile.x1),
+        Tile(hole.y1, tile.y1, tile.x0, tile.x1),
+        Tile(hole.y0, hole.y1, tile.x0, hole.x0),
+        Tile(hole.y0, hole.y1, hole.x1, tile.x1),
+    ]
+    return [part for part in parts if part.y0 < part.y1 and part.x0 < part.x1]

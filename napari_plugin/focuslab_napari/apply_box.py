@@ -1,0 +1,129 @@
+"""Apply what the slider says, to this plane or to all, and save the result."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from napari.utils.notifications import show_info, show_warning
+from numpy.typing import NDArray
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QPushButton, QSpinBox, QWidget
+
+from focuslab.errors import FocusLabError
+from focuslab_napari.applying import ALL, PLANE, STACK, Application, apply_steps, plane_calibration, save_layer
+from focuslab_napari.jobs import JobBar
+from focuslab_napari.results import put_result
+from focuslab_napari.session import Session
+
+__all__ = ["FROM_STEP", "SHARPEST", "SHIFT", "ApplyBox"]
+
+SHIFT, SHARPEST = "by the slider's shift", "each to the sharpest"
+ESTIMATED, FROM_STEP = "estimated", "from z, in focus is"
+
+
+class ApplyBox(QWidget):
+    """Scope, apply, progress, cancel, save.
+
+    Parameters
+    ----------
+    viewer
+        Where results go.
+    session
+        Model and levels.
+    wish
+        Gives the layer and what is to be applied in a scope, to the sharpest or by the slider; None if nothing can be.
+    """
+
+    applied = Signal(object)
+
+    def __init__(self, viewer: Any, session: Session, wish: Callable[[], tuple[Any, Application] | None]) -> None:
+        super().__init__()
+        self.viewer, self.session, self._wish = viewer, session, wish
+        self.scope, self.how, self.levels, self.focus = QComboBox(), QComboBox(), QComboBox(), QSpinBox()
+        self.scope.addItems([PLANE, STACK, ALL])
+        self.how.addItems([SHIFT, SHARPEST])
+        self.levels.addItems([ESTIMATED, FROM_STEP])
+        self.focus.setPrefix("plane ")
+        self.apply, self.save, self.job = QPushButton("Apply"), QPushButton("Save result ..."), JobBar()
+        self.save.setEnabled(False)
+        self.result: Any = None
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Apply to", self.scope)
+        form.addRow("Move", self.how)
+        row = QHBoxLayout()
+        row.addWidget(self.levels)
+        row.addWidget(self.focus)
+        form.addRow("Levels", row)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.apply)
+        buttons.addWidget(self.save)
+        form.addRow(buttons)
+        form.addRow(self.job)
+        self.apply.clicked.connect(self.start)
+        self.save.clicked.connect(self._ask_where)
+        self.job.finished.connect(lambda: self.apply.setEnabled(True))
+        viewer.layers.events.removed.connect(self._removed)
+
+    def start(self) -> None:
+        """Apply in the background."""
+        wished = self._wish()
+        if wished is None:
+            show_warning("There is no image to refocus: choose one under Image.")
+            return
+        layer, asked = wished
+        if self.job.running:
+            show_warning("One job is running already: wait for it, or cancel it.")
+            return
+        self.apply.setEnabled(False)
+        self.job.run(
+            f"Refocusing {layer.name}",
+            lambda: apply_steps(self.session, asked),
+            lambda made: self._put(layer, asked, *made),
+        )
+
+    def close_events(self) -> None:
+        """Stop, and let go of the viewer."""
+        self.job.cancel()
+        self.viewer.layers.events.removed.disconnect(self._removed)
+
+    def _put(self, layer: Any, asked: Application, pixels: NDArray[Any], provenance: dict[str, Any]) -> None:
+        if layer not in self.viewer.layers:
+            show_info("The image was closed while it was refocused: the result is dropped.")
+            return
+        said = asked.image.stack.calibration.model_dump()
+        image = asked.image
+        if asked.scope == PLANE:
+            of_plane, kept = plane_calibration(image, asked), (layer.ndim - 2, layer.ndim - 1)
+            result = put_result(
+                self.viewer, layer, "refocused plane", pixels, provenance, calibration=of_plane, kept=kept
+            )
+        else:
+            look = {"rgb": True} if layer.rgb else {}
+            pixels = image.to_layer(pixels, layer.rgb)
+            result = put_result(self.viewer, layer, "refocused", pixels, provenance, calibration=said, **look)
+        self.result = result
+        self.save.setEnabled(True)
+        for note in provenance["notes"]:
+            show_info(note)
+        self.applied.emit((layer, asked, result, provenance))
+
+    def _removed(self, event: Any) -> None:
+        if event.value is self.result:
+            self.result = None
+            self.save.setEnabled(False)
+
+    def _ask_where(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save as OME-TIFF", f"{self.result.name}.ome.tif", "OME-TIFF (*.ome.tif)"
+        )
+        if path:
+            self.save_to(Path(path))
+
+    def save_to(self, path: Path) -> None:
+        """Write the result."""
+        try:
+            written = save_layer(self.result, path)
+            show_info(f"Saved {written.name}.")
+        except FocusLabError as error:
+            show_warning(str(error))

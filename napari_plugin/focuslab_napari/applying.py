@@ -1,0 +1,134 @@
+"""Applying a shift to planes of a layer, and saving what came out, without Qt."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focuslab.errors import RequestError
+from focuslab.stack import Calibration, FocalStack
+from focuslab_napari.layers import LayerImage, read_layer
+from focuslab_napari.preferences import preference
+from focuslab_napari.session import Move, Session
+
+__all__ = ["ALL", "PLANE", "STACK", "Application", "apply_steps", "plane_calibration", "save_layer"]
+
+PLANE, STACK, ALL = "this plane", "all focal planes here", "everything (channels, time points)"
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What is to be applied, and to which planes.
+
+    Attributes
+    ----------
+    index
+        Plane on screen.
+    scope
+        `PLANE`, `STACK` or `ALL`.
+    move
+        None: to the sharpest.
+    level_px
+        Level of all planes, where it is known.
+    focus_plane
+        Plane in focus, where levels follow from the focus step.
+    """
+
+    image: LayerImage
+    index: tuple[int, ...]
+    scope: str
+    move: Move | None
+    level_px: float | None
+    focus_plane: int | None
+    model: str
+    device: str
+
+
+def apply_steps(session: Session, asked: Application) -> Generator[Any, None, tuple[NDArray[Any], dict[str, Any]]]:
+    """Refocus the planes asked for.
+
+    Returns
+    -------
+    pixels, provenance
+        With the axes of the stack, or (Y, X) of one plane.
+    """
+    from focuslab.refocusing import RefocusRequest, refocus_steps
+
+    stack = asked.image.stack
+    where = {} if asked.move is None else {f"shift_{asked.move.unit}": asked.move.value}
+    request = RefocusRequest(
+        sharpest=asked.move is None, level_px=asked.level_px, focus_plane=asked.focus_plane, **where
+    )
+    only = _planes(stack, asked)
+    out: Any = _OnePlane(stack) if asked.scope == PLANE else _copy(stack, only)
+    engine = session.engine(asked.model, asked.device)
+    steps = refocus_steps(stack, request, engine, out, keep_nan=True, tile=int(preference("tile")) // 8 * 8, only=only)
+    provenance = yield from steps
+    return np.asarray(out.pixels if isinstance(out, _OnePlane) else out), provenance
+
+
+def save_layer(layer: Any, path: Path, *, overwrite: bool = True) -> Path:
+    """Write a result layer as OME-TIFF, with scale and provenance.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written there.
+    """
+    from focuslab.io import write
+
+    said = layer.metadata.get("focuslab", {})
+    image = read_layer(layer, per_channel=True)
+    known = {k: v for k, v in said.get("calibration", {}).items() if v is not None}
+    calibration = Calibration(**{**known, **{k: v for k, v in image.stack.calibration.model_dump().items() if v}})
+    stack = replace(image.stack, calibration=calibration, provenance=said.get("provenance", {}), family="ome")
+    name = (
+        path.name if path.name.lower().endswith((".ome.tif", ".ome.tiff")) else f"{path.name.split('.tif')[0]}.ome.tif"
+    )
+    return write(path.with_name(name), stack, overwrite=overwrite)
+
+
+def _planes(stack: FocalStack, asked: Application) -> list[tuple[int, ...]] | None:
+    """Indices in the scope; None is all."""
+    if asked.scope == ALL:
+        return None
+    if asked.scope == PLANE:
+        return [asked.index]
+    here = [stack.position(asked.index, a) for a in "TC"]
+    return [i for i in stack.planes() if [stack.position(i, a) for a in "TC"] == here]
+
+
+def _copy(stack: FocalStack, only: list[tuple[int, ...]] | None) -> NDArray[Any]:
+    """Array to write into; what is out of scope is as it was."""
+    try:
+        out = np.empty(stack.shape, stack.dtype)
+    except MemoryError as error:
+        raise RequestError(
+            "The result does not fit into memory: use `focuslab refocus` on the file, which writes it part by part."
+        ) from error
+    for index in stack.planes() if only is not None else ():
+        if index not in only:  # type: ignore[operator]
+            out[index] = stack.plane(index)
+    return out
+
+
+def plane_calibration(image: LayerImage, asked: Application) -> dict[str, Any]:
+    """Calibration of the plane on screen: the wavelength of its channel alone."""
+    said = image.stack.calibration
+    channel = image.stack.position(asked.index, "C")
+    return said.replace(wavelengths_um=(said.wavelength_um(channel),), channel_names=()).model_dump()
+
+
+class _OnePlane:
+    """Takes the tiles of one plane of a stack."""
+
+    def __init__(self, stack: FocalStack) -> None:
+        self.pixels = np.empty(stack.plane_shape, stack.dtype)
+        self.dtype = stack.dtype
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        inside = [i for i in index if isinstance(i, slice)]
+        self.pixels[tuple(inside) or ...] = value

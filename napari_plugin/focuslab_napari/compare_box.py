@@ -1,0 +1,122 @@
+"""Before and after: a wipe over the canvas, a key to toggle, a sheet of levels."""
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
+
+from focuslab_napari.jobs import JobBar
+from focuslab_napari.preview import LivePreview
+from focuslab_napari.results import put_result, same_place
+from focuslab_napari.session import Move, Session, ViewRequest
+
+__all__ = ["CompareBox", "sheet_steps"]
+
+_SHEET = 9  # pictures on a contact sheet
+
+
+def sheet_steps(session: Session, request: ViewRequest, moves: list[Move]) -> Generator[Any, None, Any]:
+    """Exact pictures of a rectangle at several positions, (N, Y, X)."""
+    from focuslab.refocusing.live import Picture
+    from focuslab.refocusing.steps import Progress
+
+    pictures = []
+    for i, move in enumerate(moves):
+        made = None
+        for made in session.pictures(replace(request, move=move)):
+            if not isinstance(made, Picture):
+                yield Progress(i, len(moves))
+        pictures.append(made.counts)  # type: ignore[union-attr]
+        yield Progress(i + 1, len(moves))
+    dtype = request.image.stack.dtype
+    sheet = np.stack(pictures)
+    if dtype.kind in "ui":
+        sheet = np.rint(sheet).clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return sheet.astype(dtype)
+
+
+class CompareBox(QWidget):
+    """Wipe, toggle and contact sheet of the preview.
+
+    Parameters
+    ----------
+    viewer, session, preview
+        As in the panel.
+    wish
+        Gives the layer, the request and the moves of a sheet; None if there is nothing to draw.
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        session: Session,
+        preview: LivePreview,
+        wish: Callable[[int], tuple[Any, ViewRequest, list[Move]] | None],
+    ) -> None:
+        super().__init__()
+        self.viewer, self.session, self.preview, self._wish = viewer, session, preview, wish
+        self.live = QCheckBox("Live")
+        self.live.setChecked(True)
+        self.before = QPushButton("Before / after")
+        self.before.setCheckable(True)
+        self.before.setToolTip("Show the plane as it is, or the preview again: key B")
+        self.live.setToolTip("Draw the visible part of the image at every move of the slider")
+        self.wipe = QSlider(Qt.Orientation.Horizontal)
+        self.wipe.setRange(0, 100)
+        self.wipe.setToolTip("Left of the line the plane as it is, right of it the preview")
+        self.sheet, self.job = QPushButton("Sheet"), JobBar()
+        self.sheet.setToolTip(f"{_SHEET} pictures from the sharpest to twice the blur, as a new layer")
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        for widgets in ((self.live, self.before, self.sheet), (QLabel("Wipe"), self.wipe), (self.job,)):
+            row = QHBoxLayout()
+            for widget in widgets:
+                row.addWidget(widget)
+            rows.addLayout(row)
+        self.wipe.valueChanged.connect(lambda percent: preview.move_wipe(percent / 100))
+        self.before.toggled.connect(self._toggled)
+        self.sheet.clicked.connect(self.make_sheet)
+
+    def toggle(self) -> None:
+        """Show the plane as it is, or the preview again."""
+        self.before.toggle()
+
+    def make_sheet(self) -> None:
+        """Draw the visible region at several levels, as a layer."""
+        wished = self._wish(-1)
+        if wished is None:
+            return
+        layer, request, moves = wished
+        self.job.run(
+            "Contact sheet",
+            lambda: sheet_steps(self.session, request, moves),
+            lambda sheet: self._put(layer, request, moves, sheet),
+        )
+
+    def _put(self, layer: Any, request: ViewRequest, moves: list[Move], sheet: Any) -> None:
+        if layer not in self.viewer.layers:
+            return
+        place = same_place(layer, (layer.ndim - 2, layer.ndim - 1))
+        bins, corner = request.bins(sheet), request.corner(sheet)
+        step = abs(moves[1].value - moves[0].value) or 1.0
+        put_result(
+            self.viewer,
+            layer,
+            "contact sheet",
+            sheet,
+            {"operation": "contact sheet", "shifts": [round(m.value, 4) for m in moves], "unit": moves[0].unit},
+            scale=(step, *(bins * place["scale"])),
+            translate=(moves[0].value, *(place["translate"] + place["scale"] * corner)),
+            rotate=np.eye(3),
+            shear=np.zeros(3),
+            affine=np.eye(4),
+            units=(place["units"][0], *place["units"]),
+            axis_labels=("shift", *place["axis_labels"]),
+        )
+
+    def _toggled(self, before: bool) -> None:
+        if self.preview.layer is not None:
+            self.preview.layer.visible = not before

@@ -1,0 +1,195 @@
+"""Which layer, which of its axes is focus, and what is known of its microscope."""
+
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QDoubleValidator
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QWidget
+
+from focuslab.errors import FocusLabError
+from focuslab_napari.layers import NUMBERS, LayerImage, axes_of, image_layers, read_layer
+from focuslab_napari.preferences import remember_optics, remembered_optics
+
+__all__ = ["ImageBox"]
+
+_TITLES = {
+    "pixel_size_um": ("Pixel size", "um"),
+    "z_step_um": ("Focus step", "um"),
+    "na": ("NA", ""),
+    "wavelength_um": ("Emission", "um"),
+    "index": ("Immersion index", ""),
+}
+_NO_LAYER = "Open an image: drop a TIFF on the window, or use File > Open Sample > FocusLab."
+
+
+class ImageBox(QWidget):
+    """Choice of a layer, and the numbers that make its slider one of micrometres.
+
+    Signals
+    -------
+    changed
+        The image that would be refocused is another one.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.image: LayerImage | None = None
+        self.typed: dict[str, float] = {}
+        self._version: dict[str, int] = {}
+        self.layers = QComboBox()
+        self.layers.setToolTip("Image layer to refocus")
+        self.focus_axis = QComboBox()
+        self.focus_axis.setToolTip("Axis along which the focus changes")
+        self.per_channel = QCheckBox("RGB per channel")
+        self.per_channel.setToolTip("Take the colours of this picture as channels")
+        self.state = QLabel()
+        self.state.setWordWrap(True)
+        self.fields: dict[str, QLineEdit] = {}
+        self.origins: dict[str, QLabel] = {}
+        self._lay_out()
+        self.layers.currentIndexChanged.connect(self._chosen)
+        self.focus_axis.activated.connect(lambda _: self.read())
+        self.per_channel.toggled.connect(lambda _: self.read())
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self._list)
+        self._list()
+        self.read()
+
+    @property
+    def layer(self) -> Any:
+        """Chosen layer, or None."""
+        wanted = self.layers.currentData()
+        return next((layer for layer in self.viewer.layers if layer.unique_id == wanted), None)
+
+    @property
+    def content(self) -> tuple[Any, ...]:
+        """Name of the chosen layer's pixels as they are now."""
+        layer = self.layer
+        return (layer.unique_id, self._version.get(layer.unique_id, 0), self.image.axes if self.image else "")
+
+    def choose(self, layer: Any) -> None:
+        """Choose a layer."""
+        at = self.layers.findData(layer.unique_id)
+        if at >= 0:
+            self.layers.setCurrentIndex(at)
+
+    def read(self) -> None:
+        """Look at the chosen layer again."""
+        layer, self.image = self.layer, None
+        self.per_channel.setVisible(layer is not None and layer.rgb)
+        if layer is None:
+            self.state.setText(_NO_LAYER)
+        else:
+            try:
+                self.image = read_layer(
+                    layer,
+                    typed=self.typed,
+                    focus_axis=self.focus_axis.currentData(),
+                    per_channel=self.per_channel.isChecked(),
+                )
+                self.state.setText(self._sentence(self.image))
+            except (FocusLabError, ValueError) as error:
+                self.state.setText(str(error))
+        self._show_numbers()
+        self.changed.emit()
+
+    def close_events(self) -> None:
+        """Let go of the viewer."""
+        for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
+            event.disconnect(self._list)
+
+    def _lay_out(self) -> None:
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Image", self.layers)
+        form.addRow("Focus axis", self.focus_axis)
+        form.addRow("", self.per_channel)
+        for name in NUMBERS:
+            title, unit = _TITLES[name]
+            field, origin = QLineEdit(), QLabel()
+            check = QDoubleValidator(0.0, 1e6, 6)
+            check.setNotation(QDoubleValidator.Notation.StandardNotation)
+            field.setValidator(check)
+            field.setPlaceholderText("not known")
+            field.editingFinished.connect(lambda name=name: self._typed(name))
+            row = QHBoxLayout()
+            row.addWidget(field, 1)
+            row.addWidget(QLabel(unit))
+            row.addWidget(origin)
+            form.addRow(title, row)
+            self.fields[name], self.origins[name] = field, origin
+        form.addRow(self.state)
+
+    def _list(self, event: Any = None) -> None:
+        """List the image layers anew; the chosen one stays."""
+        before = self.layers.currentData()
+        self.layers.blockSignals(True)
+        self.layers.clear()
+        found = image_layers(self.viewer.layers)
+        for layer in found:
+            self.layers.addItem(layer.name, layer.unique_id)
+            if layer.unique_id not in self._version:
+                self._version[layer.unique_id] = 0
+                layer.events.name.connect(self._list)
+                layer.events.data.connect(lambda _, layer=layer: self._replaced(layer))
+                for event_of in (layer.events.scale, layer.events.units, layer.events.axis_labels):
+                    event_of.connect(lambda _, layer=layer: self.read() if layer is self.layer else None)
+        at = self.layers.findData(before)
+        self.layers.setCurrentIndex(at if at >= 0 else len(found) - 1)
+        self.layers.blockSignals(False)
+        if self.layers.currentData() != before:
+            self._chosen()
+
+    def _chosen(self, _: int = 0) -> None:
+        layer = self.layer
+        self.typed = remembered_optics(getattr(layer.source, "path", None)) if layer is not None else {}
+        self.focus_axis.clear()
+        self.focus_axis.addItem("as labelled", None)
+        if layer is not None and layer.ndim <= 5:
+            axes, guessed = axes_of(layer)
+            for i, letter in enumerate(axes[:-2]):
+                self.focus_axis.addItem(f"axis {i} ({letter.lower()}{', guessed' if guessed else ''})", i)
+            self.focus_axis.addItem("none", -1)
+        self.read()
+
+    def _replaced(self, layer: Any) -> None:
+        self._version[layer.unique_id] = self._version.get(layer.unique_id, 0) + 1
+        if layer is self.layer:
+            self.read()
+
+    def _typed(self, name: str) -> None:
+        text = self.fields[name].text()
+        shown = self._value(name)
+        if text == ("" if shown is None else f"{shown:g}"):
+            return
+        if text and float(text) > 0:
+            self.typed[name] = float(text)
+        else:
+            self.typed.pop(name, None)
+        layer = self.layer
+        if layer is not None:
+            remember_optics(getattr(layer.source, "path", None), self.typed)
+        self.read()
+
+    def _value(self, name: str) -> float | None:
+        if self.image is None:
+            return self.typed.get(name)
+        said = self.image.stack.calibration
+        return said.wavelength_um(0) if name == "wavelength_um" else getattr(said, name)
+
+    def _show_numbers(self) -> None:
+        for name, field in self.fields.items():
+            value = self._value(name)
+            field.setText("" if value is None else f"{value:g}")
+            source = self.image.sources.get(name, "") if self.image else ""
+            self.origins[name].setText(source if value is not None else "")
+
+    def _sentence(self, image: LayerImage) -> str:
+        guessed = " (guessed)" if image.guessed else ""
+        shape = " x ".join(str(n) for n in image.stack.shape)
+        missing = image.stack.calibration.missing()
+        unit = f"Not calibrated, in px of blur: {', '.join(missing)} unknown." if missing else "Calibrated: in um."
+        return f"Axes {' '.join(image.stack.axes)}{guessed}, {shape}, {image.stack.dtype}. {unit}"

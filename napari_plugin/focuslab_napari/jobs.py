@@ -1,0 +1,139 @@
+"""Long work from a panel: a generator in a worker thread, with progress, time left and a way to stop.
+
+The generator comes from the library and yields `Progress`; nothing of it touches a layer. The result is handed over in
+the GUI thread, and only if the work was neither stopped nor failed.
+"""
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
+
+from focuslab.errors import FocusLabError
+
+__all__ = ["JobBar", "Refused", "raise_it", "refusals_yielded"]
+
+_THOUSANDTHS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why something was not done, as one sentence for the user."""
+
+    sentence: str
+
+
+class JobBar(QWidget):
+    """Progress bar with a stop button, that runs one job at a time.
+
+    Signals
+    -------
+    finished
+        The job has ended, in whichever way.
+    """
+
+    finished = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar, self.left, self.stop = QProgressBar(), QLabel(), QPushButton("Cancel")
+        self.bar.setRange(0, _THOUSANDTHS)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.bar, self.left, self.stop):
+            row.addWidget(widget)
+        self.stop.clicked.connect(self.cancel)
+        self._worker: Any = None
+        self._began = 0.0
+        self.hide()
+
+    @property
+    def running(self) -> bool:
+        """Whether a job is under way."""
+        return self._worker is not None
+
+    def run(
+        self,
+        title: str,
+        steps: Callable[[], Generator[Any, None, Any]],
+        done: Callable[[Any], None],
+        step: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Run a generator of progress.
+
+        Parameters
+        ----------
+        title
+            What is done, for napari's own list of tasks.
+        steps
+            Makes the generator, in the worker thread.
+        done
+            Takes its result, in the GUI thread.
+        step
+            Takes everything that is yielded, in the GUI thread.
+        """
+        if self.running:
+            show_warning("One job is running already: wait for it, or cancel it.")
+            return
+        worker = create_worker(
+            refusals_yielded, steps, _start_thread=False, _ignore_errors=True, _progress={"desc": title, "total": 0}
+        )
+        worker.yielded.connect(lambda made: self._yielded(worker, made, step))
+        worker.returned.connect(
+            lambda result: done(result) if worker is self._worker and not isinstance(result, Refused) else None
+        )
+        worker.errored.connect(raise_it)
+        worker.finished.connect(lambda: self._ended(worker))
+        self._worker, self._began = worker, time.monotonic()
+        self.bar.setValue(0)
+        self.left.setText("")
+        self.show()
+        worker.start()
+
+    def cancel(self) -> None:
+        """Stop the job at its next step; nothing of it is kept."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.quit()
+            self.hide()
+            self.finished.emit()
+
+    def _yielded(self, worker: Any, made: Any, step: Callable[[Any], None] | None) -> None:
+        if worker is not self._worker:
+            return
+        if isinstance(made, Refused):
+            show_warning(made.sentence)
+        elif step is not None:
+            step(made)
+        total = getattr(made, "total", 0)
+        if total:
+            share = made.done / total
+            self.bar.setValue(round(share * _THOUSANDTHS))
+            if share > 0:
+                self.left.setText(f"{(time.monotonic() - self._began) * (1 - share) / share:.0f} s left")
+
+    def _ended(self, worker: Any) -> None:
+        if worker is self._worker:
+            self._worker = None
+            self.hide()
+            self.finished.emit()
+
+
+def refusals_yielded(steps: Callable[[], Generator[Any, None, Any]]) -> Generator[Any, None, Any]:
+    """Make the generator where it runs, in the worker's thread; what FocusLab raises is yielded, and returned."""
+    try:
+        return (yield from steps())
+    except FocusLabError as error:
+        refused = Refused(str(error))
+        yield refused
+        return refused
+
+
+def raise_it(error: Exception) -> None:
+    """Let an error that nobody foresaw reach napari, in the GUI thread."""
+    raise error

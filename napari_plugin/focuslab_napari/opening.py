@@ -1,0 +1,67 @@
+"""Files as layers with axes, scale and units set, and the panel docked: what `focuslab gui` starts with."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focuslab.stack import FocalStack
+
+__all__ = ["layer_of", "open_file", "open_panel"]
+
+_SIDE = 1024  # px of the square that contrast limits are taken from
+
+
+def open_panel(viewer: Any) -> Any:
+    """Dock the refocus panel; returns it."""
+    _, panel = viewer.window.add_plugin_dock_widget("focuslab", "Refocus")
+    return panel
+
+
+def open_file(viewer: Any, path: Path, stack: FocalStack) -> Any:
+    """Add a file that was read as a layer; returns it."""
+    pixels, keywords = layer_of(stack, path.name)
+    layer = viewer.add_image(pixels, **keywords)
+    layer.metadata["focuslab"]["path"] = str(path)
+    if "Z" in stack.axes:
+        viewer.dims.set_current_step(stack.axes.index("Z"), stack.size("Z") // 2)
+    return layer
+
+
+def layer_of(stack: FocalStack, name: str) -> tuple[Any, dict[str, Any]]:
+    """Pixels, lazy where the stack is, and the keywords of their layer."""
+    known = stack.calibration
+    pixel, step = known.pixel_size_um, known.z_step_um
+    sizes = {"Y": pixel, "X": pixel, "Z": step if pixel else None, "T": known.time_step_s, "C": None}
+    middle = list(stack.planes())[int(np.prod(stack.shape[:-2])) // 2]
+    y, x = (max((n - _SIDE) // 2, 0) for n in stack.plane_shape)
+    values = np.asarray(stack.array[(*middle, slice(y, y + _SIDE), slice(x, x + _SIDE))])
+    values = values[np.isfinite(values)]
+    low, high = np.percentile(values, (0.5, 99.9)) if values.size else (0.0, 1.0)
+    space = "um" if pixel else "pixel"
+    keywords: dict[str, Any] = {
+        "name": name,
+        "axis_labels": tuple(stack.axes.lower()),
+        "scale": tuple(sizes[a] or 1.0 for a in stack.axes),
+        "units": tuple(space if a in "YX" or (a == "Z" and sizes["Z"]) else "pixel" for a in stack.axes),
+        "contrast_limits": (float(low), float(max(high, low + 1e-6))),
+        "metadata": {"focuslab": {"calibration": known.model_dump(), "provenance": stack.provenance}},
+    }
+    return _Sliceable(stack) if not isinstance(stack.array, np.ndarray) else stack.array, keywords
+
+
+class _Sliceable:
+    """Pixels of a lazy stack as napari wants them: shape, dtype, ndim, any index."""
+
+    def __init__(self, stack: FocalStack) -> None:
+        self._array = stack.array
+        self.shape, self.dtype, self.ndim = stack.shape, stack.dtype, len(stack.shape)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        index = index if isinstance(index, tuple) else (index,)
+        index = tuple(int(i) if isinstance(i, np.integer) else i for i in index)
+        return np.asarray(self._array[(*index, *(slice(None),) * (self.ndim - len(index)))])
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        return np.asarray(self[()], dtype)

@@ -1,0 +1,204 @@
+"""The live preview: the visible part of a layer, redrawn wherever the slider goes.
+
+One request runs at a time, in a worker thread, and only the newest of those that wait. A picture is shown only if it is
+of the plane and the pixels that are on screen: one that comes late, for another plane or layer, is dropped.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_warning
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from focuslab_napari.jobs import Refused, raise_it, refusals_yielded
+from focuslab_napari.session import Encoding, LevelFound, Session, ViewRequest
+
+__all__ = ["LivePreview", "plane_on_screen", "visible_rectangle"]
+
+NAME = "FocusLab preview"
+_SETTLE = 15  # ms without a new wish before work starts
+
+
+class LivePreview(QObject):
+    """Preview layer of one viewer.
+
+    Parameters
+    ----------
+    viewer
+        Where the layer lives.
+    session
+        Model and views.
+    wish
+        Gives the request for what is on screen now, or None if there is nothing to draw.
+    """
+
+    level_found = Signal(object)
+    said = Signal(str)
+    drawn = Signal(object)
+
+    def __init__(self, viewer: Any, session: Session, wish: Callable[[int], tuple[Any, ViewRequest] | None]) -> None:
+        super().__init__()
+        self.viewer, self.session, self._wish = viewer, session, wish
+        self.layer: Any = None
+        self.wipe = 0.0  # share of the view, from the left, that shows the plane as it is
+        self._number = 0
+        self._source: Any = None
+        self._newest: ViewRequest | None = None
+        self._worker: Any = None
+        self._waiting = False
+        self._shown: tuple[ViewRequest, NDArray[np.float32]] | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._ask)
+        viewer.layers.events.removed.connect(self._removed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a picture is on its way."""
+        return self._worker is not None or self._timer.isActive()
+
+    def refresh(self, delay_ms: int = _SETTLE) -> None:
+        """Draw what is wished for, as soon as no new wish has come for a while."""
+        if not (self._timer.isActive() and delay_ms == _SETTLE):
+            self._timer.start(delay_ms)
+
+    def clear(self) -> None:
+        """Take the preview away and forget what is under way."""
+        self._timer.stop()
+        self._stop()
+        self._newest = self._shown = None
+        if self.layer is not None and self.layer in self.viewer.layers:
+            layer, self.layer = self.layer, None
+            self.viewer.layers.remove(layer)
+
+    def close(self) -> None:
+        """Take the preview away for good."""
+        self.viewer.layers.events.removed.disconnect(self._removed)
+        self.clear()
+
+    def hide_other_plane(self) -> None:
+        """Hide the preview if it is of another plane than the one on screen."""
+        if self.layer is not None and self._shown is not None and self._source is not None:
+            request = self._shown[0]
+            here = request.image.index_at(plane_on_screen(self.viewer, self._source))
+            self.layer.visible = here in request.planes or len(request.planes) == 2
+
+    def _ask(self) -> None:
+        self._number += 1
+        wished = self._wish(self._number)
+        if wished is None:
+            self.clear()
+            return
+        self._source, self._newest = wished
+        if self._worker is None:
+            self._start()
+        else:
+            self._waiting = True
+            self._worker.quit()
+
+    def _start(self) -> None:
+        self._waiting, request = False, self._newest
+        worker = create_worker(
+            refusals_yielded, lambda: self.session.pictures(request), _start_thread=False, _ignore_errors=True
+        )
+        worker.yielded.connect(lambda made: self._made(request, made))
+        worker.errored.connect(raise_it)
+        worker.finished.connect(self._finished)
+        self._worker = worker
+        worker.start()
+
+    def _stop(self) -> None:
+        self._number += 1
+        self._waiting = False
+        if self._worker is not None:
+            self._worker.quit()
+
+    def _finished(self) -> None:
+        self._worker = None
+        if self._waiting and self._newest is not None:
+            self._start()
+
+    def _made(self, request: ViewRequest, made: Any) -> None:
+        newest = self._newest
+        if newest is None or request.view != newest.view:
+            return
+        if isinstance(made, Refused):
+            self.said.emit(made.sentence)
+            show_warning(made.sentence)
+        elif isinstance(made, LevelFound):
+            self.level_found.emit(made)
+        elif isinstance(made, Encoding):
+            binned = f", {made.bins} x {made.bins} px as one: zoom in for the exact picture" if made.bins > 1 else ""
+            self.said.emit(f"Encoding {made.pixels / 1e6:.1f} Mpx{binned} ...")
+        else:
+            self._show(request, made.counts)
+            self.drawn.emit((request, made))
+
+    def _show(self, request: ViewRequest, counts: NDArray[np.float32]) -> None:
+        """Put a picture over the pixels that it was made from; right of the wipe only."""
+        self._shown = (request, counts)
+        source = self._source
+        cut = round(self.wipe * counts.shape[1])
+        part = counts[:, min(cut, counts.shape[1] - 1) :]
+        bins = request.bins(counts)
+        corner = request.corner(counts) + np.array([0, bins * cut])
+        pixel = np.asarray(source.scale[-2:])
+        where = {"scale": bins * pixel, "translate": np.asarray(source.translate[-2:]) + pixel * corner}
+        if self.layer is None or self.layer not in self.viewer.layers:
+            self.layer = self.viewer.add_image(
+                part,
+                name=NAME,
+                contrast_limits=source.contrast_limits,
+                colormap=source.colormap,
+                gamma=source.gamma,
+                blending="opaque",
+                rotate=source.rotate[-2:, -2:],
+                units=source.units[-2:],
+                axis_labels=source.axis_labels[-2:],
+                metadata={"focuslab": {"preview": source.unique_id}},
+                **where,
+            )
+            self.viewer.layers.selection.active = source
+        else:
+            self.layer.visible = True
+            self.layer.data = part
+            if not np.allclose(self.layer.translate, where["translate"]):
+                self.layer.translate = where["translate"]
+            if not np.allclose(self.layer.scale, where["scale"]):
+                self.layer.scale = where["scale"]
+
+    def move_wipe(self, share: float) -> None:
+        """Show the plane as it is left of a share of the view, the preview right of it."""
+        self.wipe = share
+        if self._shown is not None and self._source is not None and self._source in self.viewer.layers:
+            self._show(*self._shown)
+
+    def _removed(self, event: Any) -> None:
+        if event.value is self.layer:
+            self.layer = self._shown = None
+        elif event.value is self._source:
+            self._source = None
+            QTimer.singleShot(0, self.clear)
+
+
+def plane_on_screen(viewer: Any, layer: Any) -> tuple[int, ...]:
+    """Position of the displayed plane along all axes of a layer, px."""
+    point = layer.world_to_data(viewer.dims.point[-layer.ndim :])
+    shape = (layer.data[0] if layer.multiscale else layer.data).shape[: layer.ndim]
+    return tuple(int(np.clip(round(float(p)), 0, n - 1)) for p, n in zip(point, shape, strict=True))
+
+
+def visible_rectangle(viewer: Any, layer: Any) -> tuple[int, int, int, int] | None:
+    """Rows and columns y0, y1, x0, x1 of a layer that are on screen; None if it is not shown as planes (Y, X)."""
+    last = tuple(range(viewer.dims.ndim))[-2:]
+    if viewer.dims.ndisplay != 2 or tuple(viewer.dims.displayed) != last:
+        return None
+    factors = layer.downsample_factors[layer.data_level][-2:] if layer.multiscale else (1, 1)
+    shape = (layer.data[0] if layer.multiscale else layer.data).shape[layer.ndim - 2 : layer.ndim]
+    (y0, x0), (y1, x1) = (np.asarray(corner)[-2:] * factors for corner in layer.corner_pixels)
+    rows = int(max(y0, 0)), int(min(y1 + factors[0], shape[0]))
+    columns = int(max(x0, 0)), int(min(x1 + factors[1], shape[1]))
+    return (*rows, *columns) if rows[0] < rows[1] and columns[0] < columns[1] else None

@@ -1,0 +1,274 @@
+"""The refocus panel: slide, see, apply, trust.
+
+The panel holds no mathematics: it turns what is on screen and what its boxes say into requests for the session, and
+pictures into layers.
+"""
+
+from typing import Any
+
+from napari.utils.notifications import show_info
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QGroupBox, QLabel, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+
+from focuslab.optics.optics import Optics
+from focuslab_napari.apply_box import FROM_STEP, SHARPEST, ApplyBox
+from focuslab_napari.applying import PLANE, Application
+from focuslab_napari.compare_box import CompareBox
+from focuslab_napari.image_box import ImageBox
+from focuslab_napari.model_box import ModelBox
+from focuslab_napari.preferences import first_run
+from focuslab_napari.preview import LivePreview, plane_on_screen, visible_rectangle
+from focuslab_napari.session import LevelFound, Move, Session, ViewRequest
+from focuslab_napari.shift_box import ShiftBox
+from focuslab_napari.trust_box import TrustBox
+from focuslab_napari.two_planes_box import TwoPlanesBox
+
+__all__ = ["RefocusPanel"]
+
+_HINT = "FocusLab: move the slider, or press Sharpest; Apply makes a layer you can save."
+_PAN = 120  # ms that the camera must rest before the view is drawn anew
+_SHEET = 9
+_KEYS = {"Alt-Left": -1, "Alt-Right": 1}
+
+
+class RefocusPanel(QScrollArea):
+    """Dock widget of a viewer.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer; napari passes it by this name.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer, self.session = napari_viewer, Session()
+        self._dragging_camera = QTimer(self)
+        self._dragging_camera.setSingleShot(True)
+        self.images, self.model, self.shift, self.pair = ImageBox(napari_viewer), ModelBox(), ShiftBox(), TwoPlanesBox()
+        self.preview = LivePreview(napari_viewer, self.session, self.request)
+        self.compare = CompareBox(napari_viewer, self.session, self.preview, self._sheet)
+        self.applying = ApplyBox(napari_viewer, self.session, self.application)
+        self.trust = TrustBox(napari_viewer, self.session, self._to_check, lambda: self.shift.level_px)
+        self.state = QLabel("")
+        self.state.setWordWrap(True)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(self.shift, "One plane")
+        self.tabs.addTab(self.pair, "Two planes")
+        self._lay_out()
+        self._content: tuple[Any, ...] = ()
+        self._connect()
+        self._image_changed()
+        if first_run():
+            show_info(_HINT)
+
+    @property
+    def layer(self) -> Any:
+        """Layer that is refocused."""
+        return self.images.layer
+
+    def request(self, number: int) -> tuple[Any, ViewRequest] | None:
+        """The request for what is on screen now; None if there is nothing to draw, or the slider rests at zero."""
+        layer, image = self.layer, self.images.image
+        if layer is None or image is None or not self.compare.live.isChecked():
+            return None
+        shown = visible_rectangle(self.viewer, layer)
+        if shown is None:
+            self.state.setText("The preview is drawn in the plane (Y, X) of the image: switch to 2D.")
+            return None
+        planes, levels = self._planes()
+        if not planes:
+            return None
+        return layer, ViewRequest(
+            number=number,
+            content=self.images.content,
+            image=image,
+            rectangle=shown,
+            planes=planes,
+            levels_px=levels,
+            move=self.pair.move if self._two else self.shift.move,
+            model=self.model.model,
+            device=self.model.device,
+        )
+
+    def application(self) -> tuple[Any, Application] | None:
+        """What Apply is to do now."""
+        layer, image = self.layer, self.images.image
+        if layer is None or image is None:
+            return None
+        index = self._index()
+        by_step = self.applying.levels.currentText() == FROM_STEP
+        scope = self.applying.scope.currentText()
+        typed = self.shift.typed_level(index) if scope == PLANE else None
+        return layer, Application(
+            image=image,
+            index=index,
+            scope=scope,
+            move=None if self.applying.how.currentText() == SHARPEST else self.shift.move,
+            level_px=None if by_step else typed if typed is not None else self._seen_level(scope),
+            focus_plane=self.applying.focus.value() if by_step else None,
+            model=self.model.model,
+            device=self.model.device,
+        )
+
+    def close_panel(self) -> None:
+        """Stop all work, let go of keys and of the viewer."""
+        for box in (self.applying, self.images):
+            box.close_events()
+        for bar in (self.compare.job, self.trust.job):
+            bar.cancel()
+        self.preview.close()
+        self._keys(bind=False)
+        self.viewer.scene.camera.events.disconnect(self._camera_moved)
+        self.viewer.dims.events.current_step.disconnect(self._plane_changed)
+        self.viewer.dims.events.ndisplay.disconnect(self._plane_changed)
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802, Qt calls it so
+        """Let go of everything when the dock is closed."""
+        self.close_panel()
+        super().closeEvent(event)
+
+    @property
+    def _two(self) -> bool:
+        return self.tabs.currentWidget() is self.pair
+
+    def _lay_out(self) -> None:
+        inner = QWidget()
+        rows = QVBoxLayout(inner)
+        rows.setContentsMargins(6, 6, 6, 6)
+        parts: list[tuple[str, QWidget]] = [
+            ("Image and microscope", self.images),
+            ("Model", self.model),
+            ("Move", self.tabs),
+            ("Compare", self.compare),
+            ("Apply", self.applying),
+            ("Trust", self.trust),
+        ]
+        for title, part in parts:
+            group = QGroupBox(title)
+            box = QVBoxLayout(group)
+            box.setContentsMargins(6, 4, 6, 4)
+            box.addWidget(part)
+            rows.addWidget(group)
+        rows.addWidget(self.state)
+        rows.addStretch(1)
+        self.setWidget(inner)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(inner.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width() + 4)
+
+    def _connect(self) -> None:
+        self.images.changed.connect(self._image_changed)
+        self.model.changed.connect(self._image_changed)
+        self.shift.changed.connect(self.preview.refresh)
+        self.pair.changed.connect(self.preview.refresh)
+        self.tabs.currentChanged.connect(lambda _: self.preview.refresh())
+        self.compare.live.toggled.connect(lambda _: self.preview.refresh())
+        self.preview.level_found.connect(self._level_found)
+        self.preview.said.connect(self.state.setText)
+        self.preview.drawn.connect(self._drawn)
+        self._dragging_camera.timeout.connect(self.preview.refresh)
+        self.viewer.scene.camera.events.connect(self._camera_moved)
+        self.viewer.dims.events.current_step.connect(self._plane_changed)
+        self.viewer.dims.events.ndisplay.connect(self._plane_changed)
+        self._keys(bind=True)
+
+    def _keys(self, *, bind: bool) -> None:
+        actions: dict[str, Any] = {key: lambda _, n=n: self.shift.slider.step(n) for key, n in _KEYS.items()}
+        actions["B"] = lambda _: self.compare.toggle()
+        for key, action in actions.items():
+            self.viewer.bind_key(key, action if bind else None, overwrite=True)
+
+    def _index(self) -> tuple[int, ...]:
+        """Index of the plane on screen in the stack."""
+        image = self.images.image
+        return image.index_at(plane_on_screen(self.viewer, self.layer)) if image is not None else ()
+
+    def _planes(self) -> tuple[tuple[tuple[int, ...], ...], tuple[float | None, ...]]:
+        """Planes to draw from, and their typed levels."""
+        here = self._index()
+        if not self._two:
+            return (here,), (self.shift.typed_level(here),)
+        image = self.images.image
+        if image is None or not self.pair.ready or "Z" not in image.stack.axes:
+            return (), ()
+        at = image.stack.axes.index("Z")
+        both = tuple((*here[:at], box.value(), *here[at + 1 :]) for box in (self.pair.a, self.pair.b))
+        return both, tuple(self.shift.typed_level(i) for i in both)
+
+    def _optics(self) -> Optics | None:
+        image = self.images.image
+        if image is None:
+            return None
+        try:
+            return image.stack.optics(image.stack.position(self._index(), "C"))
+        except ValueError as error:
+            self.state.setText(str(error))
+            return None
+
+    def _image_changed(self) -> None:
+        """Another layer, other pixels, other optics, another model."""
+        if self.images.image is None:
+            self.preview.clear()
+            return
+        if self.images.content != self._content:
+            self._content = self.images.content
+            self.shift.forget()
+        stack = self.images.image.stack
+        planes = stack.size("Z")
+        self.pair.show_stack(planes)
+        self.applying.focus.setRange(0, planes - 1)
+        self._plane_changed()
+
+    def _plane_changed(self, event: Any = None) -> None:
+        if self.images.image is None or self.layer is None:
+            return
+        self.preview.hide_other_plane()
+        self.shift.show_plane(self._index(), self._optics(), self.model.card.levels_px)
+        self.preview.refresh()
+
+    def _camera_moved(self, event: Any = None) -> None:
+        if self.images.image is not None and self.compare.live.isChecked():
+            self._dragging_camera.start(_PAN)
+
+    def _level_found(self, found: LevelFound) -> None:
+        image = self.images.image
+        if image is not None and "Z" in image.stack.axes:
+            self.pair.tell(image.stack.position(found.index, "Z"), found)
+        self.shift.tell(found)
+
+    def _drawn(self, made: Any) -> None:
+        request, picture = made
+        if picture.exact:
+            self.model.tell_device(str(self.session.engine(request.model, request.device).device))
+            bins = request.bins(picture.counts)
+            self.state.setText(
+                "" if bins < 2 else f"Preview of {bins} x {bins} px as one; zoom in for the exact picture."
+            )
+        if self.preview.layer is not None and self.compare.before.isChecked():
+            self.preview.layer.visible = False
+
+    def _seen_level(self, scope: str) -> float | None:
+        """Level of the plane on screen as the preview has it, so that Apply does what was seen."""
+        return self.shift.level_px if scope == PLANE else None
+
+    def _sheet(self, number: int) -> tuple[Any, ViewRequest, list[Move]] | None:
+        wished = self.request(number)
+        level = self.shift.level_px
+        if wished is None or level is None or self._two:
+            return None
+        optics = self._optics()
+        end = level if optics is None else optics.defocus_um(level)
+        end = max(end, self.shift.slider.number.singleStep())
+        moves = [Move(-end + 2 * end * i / (_SHEET - 1), self.shift.unit) for i in range(_SHEET)]
+        return *wished, moves
+
+    def _to_check(self) -> tuple[Any, Application] | None:
+        wished = self.application()
+        if wished is None:
+            return None
+        layer, asked = wished
+        level = self.shift.level_px
+        plain = Application(asked.image, asked.index, PLANE, None, level, None, asked.model, asked.device)
+        return layer, plain

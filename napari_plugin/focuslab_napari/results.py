@@ -1,0 +1,91 @@
+"""Results as layers: like the layer they came from, and one layer per kind of result, renewed when made again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["put_result", "same_place"]
+
+
+def same_place(layer: Any, kept: Sequence[int] | None = None) -> dict[str, Any]:
+    """Keywords that put a layer where another is: scale, translate, rotate, shear, affine, units, axis labels.
+
+    Parameters
+    ----------
+    layer
+        The other.
+    kept
+        Indices of the axes of the other that the new layer has; all if not given.
+    """
+    if kept is None:
+        return {
+            "scale": layer.scale,
+            "translate": layer.translate,
+            "rotate": layer.rotate,
+            "shear": layer.shear,
+            "affine": layer.affine,
+            "units": layer.units,
+            "axis_labels": layer.axis_labels,
+        }
+    corner, axes = [*kept, layer.ndim], list(kept)
+    return {
+        "scale": layer.scale[axes],
+        "translate": layer.translate[axes],
+        "rotate": np.asarray(layer.rotate)[np.ix_(kept, kept)],
+        "affine": np.asarray(layer.affine.affine_matrix)[np.ix_(corner, corner)],
+        "units": tuple(layer.units[i] for i in kept),
+        "axis_labels": tuple(layer.axis_labels[i] for i in kept),
+    }
+
+
+def put_result(
+    viewer: Any,
+    source: Any,
+    kind: str,
+    data: Any,
+    provenance: dict[str, Any],
+    *,
+    calibration: dict[str, Any] | None = None,
+    kept: Sequence[int] | None = None,
+    **look: Any,
+) -> Any:
+    """Add a result as a layer, or renew the one that is there already.
+
+    Parameters
+    ----------
+    viewer
+        Where to.
+    source
+        Layer that it was made from.
+    kind
+        What it is, one word or two: part of its name, and what tells results of one layer apart.
+    data
+        Pixels.
+    provenance
+        How they came to be.
+    calibration
+        What is known of the microscope, for saving.
+    kept
+        Axes of the source that the result has.
+    look
+        Keywords of the layer that differ from the source's.
+
+    Returns
+    -------
+    Image layer
+    """
+    about = {"result_of": source.unique_id, "kind": kind, "provenance": provenance, "calibration": calibration or {}}
+    for layer in viewer.layers:
+        said = layer.metadata.get("focuslab", {})
+        if said.get("result_of") == source.unique_id and said.get("kind") == kind and layer.data.shape == data.shape:
+            layer.data = data
+            layer.metadata["focuslab"] = about
+            return layer
+    like = {"contrast_limits": source.contrast_limits, "colormap": source.colormap, "gamma": source.gamma}
+    return viewer.add_image(
+        data,
+        name=f"{source.name} {kind}",
+        metadata={"focuslab": about},
+        **{**same_place(source, kept), **like, **look},
+    )

@@ -1,0 +1,201 @@
+"""What stays loaded between the moves of a slider, without Qt: the model, the levels of planes, their live views.
+
+Everything here runs in a worker thread, one request at a time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focuslab.errors import RequestError
+from focuslab.optics.optics import Optics
+from focuslab_napari.layers import LayerImage
+
+if TYPE_CHECKING:
+    from focuslab.refocusing import Engine, PlaneFacts
+    from focuslab.refocusing.levels import LevelEstimate
+    from focuslab.refocusing.live import LiveView, Picture
+    from focuslab.refocusing.tiling import Tile
+
+__all__ = ["Encoding", "LevelFound", "Move", "Session", "ViewRequest"]
+
+_VIEWS = 3  # live views kept
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Where to: a shift in ``um`` or ``px`` of blur, or t on the ``line`` of two planes."""
+
+    value: float
+    unit: str
+
+    def position(self, facts: "PlaneFacts", bins: int = 1) -> float:
+        """Position as a live view of binned pixels takes it."""
+        if self.unit == "um":
+            return facts.optics.radius_px(self.value) * (1 if self.value > 0 else -1)
+        return self.value / bins if self.unit == "px" else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRequest:
+    """A picture to be drawn: of which pixels, by which model, where to.
+
+    Attributes
+    ----------
+    number
+        Grows with every request: the newest wins.
+    content
+        Names the pixels: layer and version of its data.
+    rectangle
+        Rows and columns y0, y1, x0, x1 of the plane, px.
+    planes
+        Index of one plane of the stack, or of two.
+    levels_px
+        Their levels where the user typed them, else None.
+    """
+
+    number: int
+    content: tuple[Any, ...]
+    image: LayerImage
+    rectangle: tuple[int, int, int, int]
+    planes: tuple[tuple[int, ...], ...]
+    levels_px: tuple[float | None, ...]
+    move: Move
+    model: str
+    device: str
+
+    @property
+    def view(self) -> tuple[Any, ...]:
+        """What is on screen: requests of one view differ in where to only."""
+        return self.content, self.planes, self.rectangle
+
+    def bins(self, counts: NDArray[Any]) -> int:
+        """Camera pixels per side of one pixel of a picture of the rectangle."""
+        return max(round((self.rectangle[3] - self.rectangle[2]) / counts.shape[-1]), 1)
+
+    def corner(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Centre of the first pixel of such a picture, px of the plane."""
+        return np.array([self.rectangle[0], self.rectangle[2]]) + (self.bins(counts) - 1) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class LevelFound:
+    """Level of a plane, px, as typed or as read from it, and its optics (None: nominal)."""
+
+    index: tuple[int, ...]
+    level_px: float
+    estimate: "LevelEstimate | None"
+    optics: Optics | None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """A part of the view is being encoded; `bins` camera pixels make one of the picture."""
+
+    pixels: int
+    bins: int
+
+
+@dataclass(slots=True)
+class Session:
+    """Engine, levels and views, kept while they are of use."""
+
+    _engines: dict[tuple[str, str], "Engine"] = field(default_factory=dict)
+    _maps: dict[Any, Any] = field(default_factory=dict)
+    _levels: dict[Any, Any] = field(default_factory=dict)
+    _views: dict[Any, "LiveView"] = field(default_factory=dict)
+
+    def engine(self, model: str, device: str) -> "Engine":
+        """Engine of a model, by name or path, on a device; the last one is kept."""
+        from focuslab.models.zoo import load_model
+        from focuslab.refocusing import Engine
+
+        if (model, device) not in self._engines:
+            self._engines = {(model, device): Engine(load_model(model), device)}
+            self._views.clear()
+        return self._engines[model, device]
+
+    def forget(self, layer: str) -> None:
+        """Drop what is known of a layer's pixels."""
+        for kept in (self._maps, self._levels, self._views):
+            for key in [key for key in kept if key[0][0] == layer]:
+                del kept[key]
+
+    def pictures(self, request: ViewRequest) -> "Iterator[LevelFound | Encoding | Picture]":
+        """Levels as they become known, then the pictures; may be left at any yield."""
+        from focuslab.refocusing.plan import SMALLEST
+
+        stack = request.image.stack
+        if min(stack.plane_shape) < SMALLEST:
+            raise RequestError(
+                f"This image is {stack.plane_shape[0]} x {stack.plane_shape[1]} px: at least {SMALLEST} are needed."
+            )
+        engine = self.engine(request.model, request.device)
+        known = []
+        for index, level in zip(request.planes, request.levels_px, strict=True):
+            found = self.level(request, engine, index, level)
+            yield found
+            known.append(found)
+        view, tile, bins = self._view(request, engine, known)
+        if view.missing(tile):
+            yield Encoding(tile.pixels, bins)
+        for _ in view.encode(tile):
+            yield Encoding(tile.pixels, bins)
+        position = request.move.position(view.planes[0][1], bins)
+        yield from view.pictures(tile, position)
+
+    def level(self, request: ViewRequest, engine: "Engine", index: tuple[int, ...], typed: float | None) -> LevelFound:
+        """Level of a plane: typed, or read once."""
+        from focuslab.refocusing.intensity import sample_plane
+        from focuslab.refocusing.levels import estimate_level
+
+        stack = request.image.stack
+        optics = stack.optics(stack.position(index, "C"))
+        if typed is not None:
+            return LevelFound(index, typed, None, optics)
+        key = (request.content, index, repr(optics), request.model)
+        if key not in self._levels:
+            windows = sample_plane(stack, index, 1 << 20)
+            self._levels[key] = estimate_level(windows, engine.model, optics or Optics.nominal())
+        estimate = self._levels[key]
+        largest = min(engine.model.card.levels_px[1], min(stack.plane_shape) / 2)
+        return LevelFound(index, min(estimate.level_px, largest), estimate, optics)
+
+    def _view(self, request: ViewRequest, engine: "Engine", known: list[LevelFound]) -> "tuple[LiveView, Tile, int]":
+        """Live view of the planes, and the rectangle in its pixels."""
+        from focuslab.refocusing.live import LiveView, binned, bins_for
+        from focuslab.refocusing.plan import plane_facts
+        from focuslab.refocusing.tiling import Tile
+
+        stack, (y0, y1, x0, x1) = request.image.stack, request.rectangle
+        bins = bins_for(y1 - y0, x1 - x0)
+        levels = tuple(found.level_px for found in known)
+        key = (request.content, request.planes, levels, tuple(repr(f.optics) for f in known), bins, request.model)
+        if key not in self._views:
+            small = binned(stack, bins)
+            planes = []
+            for found in known:
+                optics = found.optics or Optics.nominal()
+                optics = optics.replace(pixel_size_um=optics.pixel_size_um * bins)
+                intensity = self._map(request, found.index)
+                planes.append((found.index, plane_facts(small, found.index, found.level_px / bins, optics, intensity)))
+            while len(self._views) >= _VIEWS:
+                del self._views[next(iter(self._views))]
+            self._views[key] = LiveView(small, planes, engine)
+        return self._views[key], Tile(*(n // bins for n in request.rectangle)), bins
+
+    def _map(self, request: ViewRequest, index: tuple[int, ...]) -> Any:
+        """Intensity map of a plane's channel."""
+        from focuslab.refocusing.intensity import measure_map
+
+        stack = request.image.stack
+        channel = stack.position(index, "C")
+        key = (request.content, channel)
+        if key not in self._maps:
+            self._maps[key] = measure_map(stack, [i for i in stack.planes() if stack.position(i, "C") == channel])
+        if self._maps[key].blank:
+            raise RequestError("This image is blank: there is nothing to refocus.")
+        return self._maps[key]

@@ -1,0 +1,163 @@
+"""The slider: how far to move the plane on screen, in um where the image is calibrated, else in px of blur."""
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from focuslab.optics.optics import Optics
+from focuslab_napari.range_slider import RangeSlider
+from focuslab_napari.session import LevelFound, Move
+
+__all__ = ["ShiftBox"]
+
+
+class ShiftBox(QWidget):
+    """Shift, level of the plane, and the way to the sharpest.
+
+    Signals
+    -------
+    changed
+        Shift or level are others.
+    """
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slider = RangeSlider(-20.0, 20.0, step=0.5)
+        self.slider.setToolTip(
+            "Negative is sharper, positive blurrier; orange is beyond what the model was trained for"
+        )
+        self.sharpest = QPushButton("Sharpest")
+        self.sharpest.setToolTip("Undo the blur of the plane on screen")
+        self.reset = QPushButton("As it is")
+        self.level = QDoubleSpinBox()
+        self.level.setRange(0.0, 1e4)
+        self.level.setDecimals(2)
+        self.level.setSingleStep(0.5)
+        self.level.setKeyboardTracking(False)
+        self.level.setSpecialValueText("")
+        self.level.setToolTip("Distance of the plane on screen from focus; estimated, or what you type")
+        self.automatic = QPushButton("Read")
+        self.automatic.setToolTip("Read the level from the plane again")
+        self.about = QLabel("")
+        self.about.setWordWrap(True)
+        self.typed: dict[tuple[int, ...], float] = {}
+        self.optics: Optics | None = None
+        self._trained = (0.0, 45.0)
+        self._index: tuple[int, ...] = ()
+        self._level_px: float | None = None
+        self._to_sharpest = False
+        self._said = ""
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addWidget(self.slider)
+        for widgets in ((self.sharpest, self.reset), (QLabel("Plane's level"), self.level, self.automatic)):
+            row = QHBoxLayout()
+            for widget in widgets:
+                row.addWidget(widget)
+            rows.addLayout(row)
+        rows.addWidget(self.about)
+        self.slider.moved.connect(self._moved)
+        self.sharpest.clicked.connect(self.to_sharpest)
+        self.reset.clicked.connect(lambda: self.slider.set_value(0.0))
+        self.level.valueChanged.connect(self._level_typed)
+        self.automatic.clicked.connect(self._forget_level)
+
+    @property
+    def unit(self) -> str:
+        """``um`` or ``px``."""
+        return "px" if self.optics is None else "um"
+
+    @property
+    def move(self) -> Move:
+        """Where to."""
+        return Move(self.slider.value, self.unit)
+
+    @property
+    def level_px(self) -> float | None:
+        """Level of the plane on screen, px, once it is known."""
+        return self._level_px
+
+    def typed_level(self, index: tuple[int, ...]) -> float | None:
+        """Level that was typed for a plane, px."""
+        return self.typed.get(index)
+
+    def show_plane(self, index: tuple[int, ...], optics: Optics | None, trained: tuple[float, float]) -> None:
+        """Turn to another plane or another microscope."""
+        if (index, optics, trained) == (self._index, self.optics, self._trained):
+            return
+        self._index, self.optics, self._trained = index, optics, trained
+        self._level_px = self.typed.get(index)
+        self._set_range()
+
+    def tell(self, found: LevelFound) -> None:
+        """Show the level of the plane on screen."""
+        if found.index != self._index:
+            return
+        self._level_px = found.level_px
+        self.level.blockSignals(True)
+        self.level.setValue(self._shown(found.level_px))
+        self.level.blockSignals(False)
+        sure = found.estimate
+        if sure is None:
+            said = "Level as typed."
+        elif not sure.found:
+            said = "No structure in this plane: its level is not known, Apply copies it unchanged."
+        else:
+            said = f"Level estimated, {sure.confidence:.0%} sure."
+        self._set_range()
+        if self._to_sharpest:
+            self._to_sharpest = False
+            self.to_sharpest()
+        self._say(said)
+
+    def to_sharpest(self) -> None:
+        """Move the slider to the sharpest; if the level is not known yet, as soon as it is."""
+        if self._level_px is None:
+            self._to_sharpest = True
+            self.changed.emit()
+        else:
+            self.slider.set_value(-self._shown(self._level_px))
+
+    def forget(self) -> None:
+        """Forget all typed levels: another image is shown."""
+        self.typed.clear()
+        self._level_px = None
+
+    def _shown(self, level_px: float) -> float:
+        return level_px if self.optics is None else self.optics.defocus_um(level_px)
+
+    def _moved(self, _: float) -> None:
+        self._say(self._said)
+        self.changed.emit()
+
+    def _level_typed(self, value: float) -> None:
+        self.typed[self._index] = value if self.optics is None else self.optics.radius_px(value)
+        self._level_px = self.typed[self._index]
+        self._set_range()
+        self.changed.emit()
+
+    def _forget_level(self) -> None:
+        self.typed.pop(self._index, None)
+        self._level_px = None
+        self.changed.emit()
+
+    def _say(self, said: str) -> None:
+        self._said = said
+        beyond = ""
+        if self.slider.beyond:
+            where = "sharper than the sharpest" if self.slider.value < 0 else "blurrier than the model was trained for"
+            beyond = f" <span style='color:#e76f51'>Extrapolated: {where}.</span>"
+        self.about.setText(said + beyond)
+
+    def _set_range(self) -> None:
+        """Ends of the slider: some way beyond the trained part on both sides."""
+        low, high = (self._shown(edge) for edge in self._trained)
+        level = self._shown(self._level_px or 0.0)
+        trained = (low - level, high - level)
+        over = 0.15 * (high - low)
+        if self._level_px is None:
+            trained = (-high, high)
+        self.slider.set_range(trained[0] - over, trained[1] + over, trained, f" {self.unit}")
+        self.level.setSuffix(f" {self.unit}")
+        self._say(self._said)

@@ -1,0 +1,308 @@
+"""The refocus panel in a real viewer: needs a display with OpenGL (`xvfb-run -a`)."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import focuslab
+from focuslab.optics import Optics, phantom, psf
+from focuslab.quality.classical import convolved
+
+pytest.importorskip("napari", reason="the gui extra is not installed; make test installs it")
+
+from focuslab_napari.refocus_panel import RefocusPanel
+from focuslab_napari.two_planes_box import noise_gain
+
+OPTICS = Optics(na=0.5, wavelength_um=0.461, pixel_size_um=0.645)
+LIGHT = phantom("nuclei", (192, 192), seed=77, scale_px=14)
+LEVELS_UM = (0.0, 6.0, 10.0)
+
+
+def plane(level_um: float, seed: int = 0) -> np.ndarray:
+    blurred = convolved(LIGHT, psf(OPTICS, level_um)[0])
+    counts = 110 + 1500 * blurred + 8 * np.random.default_rng(seed).standard_normal(LIGHT.shape)
+    return counts.clip(0, 65535).astype(np.uint16)
+
+
+STACK = np.stack([plane(level, i) for i, level in enumerate(LEVELS_UM)])
+SPACE = {"scale": (4.0, 0.645, 0.645), "units": "um", "axis_labels": ("z", "y", "x")}
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Any) -> Any:
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def panel(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[RefocusPanel]:
+    from qtpy.QtCore import QSettings
+
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path))
+    made = RefocusPanel(viewer)
+    yield made
+    qtbot.waitUntil(lambda: not made.applying.job.running, timeout=60_000)
+    made.close_panel()
+    qtbot.waitUntil(lambda: made.preview._worker is None, timeout=60_000)
+
+
+@pytest.fixture
+def settle(panel: RefocusPanel, qtbot: Any) -> Callable[[], None]:
+    def wait() -> None:
+        qtbot.waitUntil(lambda: not panel.preview.busy, timeout=120_000)
+
+    return wait
+
+
+def type_optics(panel: RefocusPanel, **said: float) -> None:
+    for name, value in said.items():
+        panel.images.fields[name].setText(str(value))
+        panel.images.fields[name].editingFinished.emit()
+
+
+def psnr(made: np.ndarray) -> float:
+    truth = 110 + 1500 * LIGHT.astype(float)
+    return float(10 * np.log10(1500**2 / np.mean((made - truth) ** 2)))
+
+
+def test_slide_see_apply_save(viewer: Any, panel: RefocusPanel, qtbot: Any, settle: Any, tmp_path: Path) -> None:
+    layer = viewer.add_image(STACK, name="stack", translate=(0, 5, 7), contrast_limits=(100, 1500), **SPACE)
+    type_optics(panel, na=0.5, wavelength_um=0.461)
+    assert "Calibrated" in panel.images.state.text()
+    viewer.dims.set_current_step(0, 2)
+    settle()
+    assert panel.shift.unit == "um"
+    assert panel.shift.level_px == pytest.approx(OPTICS.radius_px(10.0), rel=0.2)
+
+    panel.shift.sharpest.click()
+    settle()
+    preview = panel.preview.layer
+    assert psnr(np.asarray(preview.data)) > psnr(STACK[2]) + 3
+    assert tuple(preview.contrast_limits) == (100, 1500)
+
+    with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
+        panel.applying.apply.click()
+    result = panel.applying.result
+    assert result.data.dtype == np.uint16
+    assert np.abs(result.data.astype(float) - preview.data).max() <= 0.01 * np.ptp(preview.data)  # bfloat16
+    assert np.allclose(result.scale, layer.scale[1:]) and np.allclose(result.translate, layer.translate[1:])
+    assert [str(u) for u in result.units] == ["micrometer", "micrometer"]
+    assert result.axis_labels == ("y", "x")
+    assert result.metadata["focuslab"]["provenance"]["model"]["name"] == "default"
+
+    panel.applying.save_to(tmp_path / "result.ome.tif")
+    again = focuslab.read(tmp_path / "result.ome.tif")
+    assert again.calibration.pixel_size_um == pytest.approx(0.645)
+    assert again.provenance["operation"] == "refocus"
+    assert np.array_equal(np.asarray(again.array), result.data)
+
+    with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
+        panel.applying.apply.click()
+    assert panel.applying.result is result  # running again updates it
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels"),
+    [((1,), "yx"), ((2,), "zyx"), ((2, 1), "tzyx"), ((1, 2), "czyx")],
+    ids=["2D", "ZYX", "TZYX", "CZYX"],
+)
+@pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
+def test_metadata_of_a_whole_stack(
+    viewer: Any, panel: RefocusPanel, qtbot: Any, shape: tuple[int, ...], labels: str, lazy: bool
+) -> None:
+    part = STACK[1:, :64, :64]
+    data = part[0] if labels == "yx" else np.broadcast_to(part[: shape[-1]], (*shape, 64, 64)).copy()
+    if lazy:
+        array = pytest.importorskip("dask.array")
+        data = array.from_array(data, chunks=(*(1,) * (data.ndim - 2), 32, 32))
+    units = ["um" if a in "zyx" else "pixel" for a in labels]
+    scale = [2.0 if a == "z" else 0.645 if a in "yx" else 1.0 for a in labels]
+    layer = viewer.add_image(data, scale=scale, units=units, axis_labels=tuple(labels), translate=range(len(labels)))
+    panel.compare.live.setChecked(False)
+    panel.shift.slider.set_value(-1.0)
+    panel.applying.scope.setCurrentIndex(2)
+    with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
+        panel.applying.apply.click()
+    result = panel.applying.result
+    for name in ("scale", "translate", "units", "axis_labels"):
+        assert np.all(np.asarray(getattr(result, name)) == np.asarray(getattr(layer, name))), name
+    assert result.data.shape == layer.data.shape and result.data.dtype == layer.data.dtype
+    assert not np.array_equal(result.data, np.asarray(layer.data))
+
+
+def test_a_late_picture_never_lands_on_another_plane(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
+    viewer.add_image(STACK, **SPACE)
+    viewer.dims.set_current_step(0, 1)
+    settle()
+    first = panel.preview._shown
+    viewer.dims.set_current_step(0, 2)
+    assert not panel.preview.layer.visible  # gone at once, not when the next picture comes
+    panel.preview._made(first[0], type("Late", (), {"counts": first[1], "exact": True})())
+    settle()
+    assert panel.preview._shown[0].planes == ((2,),) and panel.preview.layer.visible
+
+
+def test_two_planes(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
+    viewer.add_image(STACK, **SPACE)
+    type_optics(panel, na=0.5, wavelength_um=0.461)
+    panel.tabs.setCurrentWidget(panel.pair)
+    panel.pair.a.setValue(2)
+    panel.pair.b.setValue(1)
+    panel.pair.slider.set_value(0.0)
+    settle()
+    assert np.abs(panel.preview.layer.data - STACK[2].astype(float)).max() < 2
+    panel.pair.slider.set_value(2.5)
+    settle()
+    assert psnr(np.asarray(panel.preview.layer.data)) > psnr(STACK[1])
+    assert "Extrapolation" in panel.pair.about.text()
+    assert noise_gain(0.5) == pytest.approx(0.707, abs=1e-3) and noise_gain(8) == pytest.approx(10.63, abs=0.01)
+
+
+def test_compare_check_and_classical(viewer: Any, panel: RefocusPanel, qtbot: Any, settle: Any) -> None:
+    viewer.add_image(STACK, name="stack", **SPACE)
+    type_optics(panel, na=0.5, wavelength_um=0.461)
+    viewer.dims.set_current_step(0, 1)
+    panel.shift.sharpest.click()
+    settle()
+    whole = np.asarray(panel.preview.layer.data)
+    panel.compare.wipe.setValue(50)
+    assert panel.preview.layer.data.shape == (192, 96)
+    assert np.allclose(panel.preview.layer.translate, (0, 96 * 0.645))
+    assert np.array_equal(panel.preview.layer.data, whole[:, 96:])
+    panel.compare.toggle()
+    assert not panel.preview.layer.visible
+    panel.compare.toggle()
+
+    for button, job in ((panel.compare.sheet, panel.compare.job), (panel.trust.check, panel.trust.job)):
+        with qtbot.waitSignal(job.finished, timeout=120_000):
+            button.click()
+    sheet = viewer.layers["stack contact sheet"]
+    assert sheet.data.shape == (9, 192, 192) and sheet.axis_labels[0] == "shift"
+    assert np.array_equal(sheet.data[4], STACK[1])  # no shift: the plane itself
+    assert "to within its noise" in panel.trust.about.text()
+    assert "Against plane 0" in panel.trust.about.text()
+    with qtbot.waitSignal(panel.trust.job.finished, timeout=120_000):
+        panel.trust.baselines.click()
+    assert psnr(viewer.layers["stack Richardson-Lucy"].data) > psnr(STACK[1])
+
+
+@pytest.mark.parametrize("deed", ["delete", "replace", "rename", "model", "close"])
+def test_whatever_happens_while_it_runs(viewer: Any, panel: RefocusPanel, qtbot: Any, deed: str) -> None:
+    layer = viewer.add_image(STACK, name="stack", **SPACE)
+    panel.applying.scope.setCurrentIndex(2)
+    panel.shift.slider.set_value(-2.0)
+    panel.applying.apply.click()
+    assert panel.applying.job.running
+    if deed == "delete":
+        viewer.layers.remove(layer)
+    elif deed == "replace":
+        layer.data = STACK[:, :128, :128]
+    elif deed == "rename":
+        layer.name = "other"
+    elif deed == "model":
+        panel.model.changed.emit()
+    else:
+        panel.close_panel()
+        panel.images.close_events = panel.applying.close_events = panel.close_panel = lambda: None  # type: ignore
+    qtbot.waitUntil(lambda: not panel.applying.job.running and not panel.preview.busy, timeout=120_000)
+    names = [item.name for item in viewer.layers]
+    assert ("stack refocused" in names) == (deed in ("replace", "model")) or deed == "rename"
+    if deed == "delete":
+        assert names == []
+
+
+def test_apply_can_be_cancelled(viewer: Any, panel: RefocusPanel, qtbot: Any) -> None:
+    viewer.add_image(np.tile(STACK, (1, 2, 2)), name="stack", **SPACE)
+    panel.compare.live.setChecked(False)
+    panel.applying.scope.setCurrentIndex(2)
+    panel.applying.apply.click()
+    panel.applying.job.stop.click()
+    assert not panel.applying.job.running and panel.applying.apply.isEnabled()
+    assert [item.name for item in viewer.layers] == ["stack"]
+
+
+def add_nothing(viewer: Any) -> None:
+    pass
+
+
+def add_labels(viewer: Any) -> None:
+    viewer.add_labels(np.zeros((32, 32), int))
+    viewer.add_points(np.zeros((3, 2)))
+
+
+def add_colour(viewer: Any) -> None:
+    viewer.add_image(np.zeros((64, 64, 3), np.uint8), rgb=True)
+
+
+def add_sliver(viewer: Any) -> None:
+    viewer.add_image(np.arange(64.0).reshape(64, 1))
+
+
+def add_oblong(viewer: Any) -> None:
+    viewer.add_image(STACK[1], scale=(0.5, 0.6), units="um")
+
+
+def add_blank(viewer: Any) -> None:
+    viewer.add_image(np.ones((64, 64), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("add", "sentence"),
+    [
+        (add_nothing, "Open an image"),
+        (add_labels, "Open an image"),
+        (add_colour, "RGB per channel"),
+        (add_sliver, "at least 16"),
+        (add_oblong, "square within 1 %"),
+        (add_blank, "blank"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    viewer: Any, panel: RefocusPanel, settle: Any, add: Callable[[Any], None], sentence: str
+) -> None:
+    add(viewer)
+    settle()
+    assert sentence in panel.images.state.text() + panel.state.text()
+    panel.applying.apply.click()
+    viewer.add_image(STACK[1], name="good")
+    panel.images.choose(viewer.layers["good"])
+    settle()
+    assert panel.shift.level_px is not None  # the panel stays usable
+
+
+def test_nan_pixels_are_kept(viewer: Any, panel: RefocusPanel, qtbot: Any) -> None:
+    image = STACK[1].astype(np.float32)
+    image[50:53, 60:70] = np.nan
+    viewer.add_image(image)
+    panel.compare.live.setChecked(False)
+    panel.shift.slider.set_value(-2.0)
+    with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
+        panel.applying.apply.click()
+    assert np.array_equal(np.isnan(panel.applying.result.data), np.isnan(image))
+
+
+def test_not_a_model(panel: RefocusPanel, tmp_path: Path) -> None:
+    before = panel.model.model
+    with pytest.raises(focuslab.errors.ModelError, match="not the card of a FocusLab model"):
+        panel.model.add(tmp_path)
+    assert panel.model.model == before
+
+
+def test_a_device_that_is_not_there(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
+    viewer.add_image(STACK[1])
+    settle()
+    panel.model.devices.setCurrentText("mps" if sys.platform != "darwin" else "cuda")
+    panel.model.devices.activated.emit(0)
+    panel.preview.refresh()
+    settle()
+    assert "not available here" in panel.state.text()
+
+
+def test_the_plugin_starts_without_torch() -> None:
+    import subprocess
+
+    code = "import sys, focuslab_napari.refocus_panel, focuslab_napari.opening; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
