@@ -225,3 +225,11 @@ def test_impossible_sources_are_refused() -> None:
     with pytest.raises(RequestError, match="--data"):
         gather_fields(StackSource(layout="stacks"), None)
     assert issubclass(RequestError, FocusLabError) and Field.__doc__
+
+
+def test_levels_start_from_that_of_a_focus_that_is_not_quite_one(optics: Optics) -> None:
+    away = (9.0, 6.0, 3.0)
+    stack, _ = simulate_stack(phantom("nuclei", (160, 160), seed=8), optics, distances_um=away, photons=20000)
+    true = [optics.radius_px(z) for z in away]
+    assert fit_levels(stack, 2, optics, true[2]) == pytest.approx(true, rel=0.12)
+    assert fit_levels(stack, 2, optics)[0] < 0.97 * true[0]  # taken for sharp, the rest looks less blurred than it is

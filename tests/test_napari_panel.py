@@ -137,12 +137,12 @@ def test_a_late_picture_never_lands_on_another_plane(viewer: Any, panel: Refocus
     viewer.add_image(STACK, **SPACE)
     viewer.dims.set_current_step(0, 1)
     settle()
-    first = panel.preview._shown
+    first = panel.preview.shown
     viewer.dims.set_current_step(0, 2)
     assert not panel.preview.layer.visible  # gone at once, not when the next picture comes
     panel.preview._made(first[0], type("Late", (), {"counts": first[1], "exact": True})())
     settle()
-    assert panel.preview._shown[0].planes == ((2,),) and panel.preview.layer.visible
+    assert panel.preview.shown[0].planes == ((2,),) and panel.preview.layer.visible
 
 
 def test_two_planes(viewer: Any, panel: RefocusPanel, settle: Any) -> None:

@@ -111,14 +111,14 @@ def test_arrays_come_back_as_arrays(blurred: np.ndarray, tiny_model: Model) -> N
 def test_channels_are_normalised_apart_and_planes_together(blurred: np.ndarray, tiny_model: Model) -> None:
     bright = (blurred.astype(np.int64) * 10).astype(np.uint16)
     image = np.stack([np.stack([blurred, blurred // 4]), np.stack([bright, bright // 4])])
-    plan = plan_refocus(FocalStack(image, "CZYX"), RefocusRequest(shift_px=-1, level_px=3.0), tiny_model)
+    plan = finish(plan_refocus(FocalStack(image, "CZYX"), RefocusRequest(shift_px=-1, level_px=3.0), tiny_model))
     maps = [p.facts.intensity for p in plan.planes]
     assert maps[0] == maps[1] != maps[2] == maps[3]
 
 
 def test_the_level_is_one_per_plane_across_time(blurred: np.ndarray, default_model: Model) -> None:
     movie = FocalStack(np.stack([blurred, np.roll(blurred, 7, 0), blurred[:, ::-1]]), "TYX", CALIBRATED)
-    plan = plan_refocus(movie, RefocusRequest(sharpest=True), default_model)
+    plan = finish(plan_refocus(movie, RefocusRequest(sharpest=True), default_model))
     assert len({p.facts.level_px for p in plan.planes}) == 1
 
 

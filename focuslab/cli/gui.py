@@ -18,12 +18,7 @@ def gui(
     focus_axis: opt.FocusAxis = None,
 ) -> None:
     """Open the napari application, with files if any are given."""
-    with with_extra("gui", "napari", "qtpy"):
-        import napari
-        from focuslab_napari.opening import open_file, open_panel
     stacks = [(path, opt.open_stack(path, axes=axes, focus_axis=focus_axis, rgb=rgb)) for path in files or []]
-    viewer = napari.Viewer(title="FocusLab")
-    for path, stack in stacks:
-        open_file(viewer, path, stack)
-    open_panel(viewer)
-    napari.run()
+    with with_extra("gui", "napari", "qtpy"):
+        from focuslab_napari.opening import start
+    start(stacks)

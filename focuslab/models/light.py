@@ -22,7 +22,7 @@ from focuslab.optics.radial import equivalent_radius
 __all__ = ["fast_sized", "light_copies"]
 
 _BINNED_FROM = 5.0  # equivalent radius, px, from which the non-negative copies are made on a grid binned by two
-_NARROW, _WIDE = 25000.0, 5000.0  # regularisation of the constrained Wiener filter below and above it
+_NARROW = 25000.0  # regularisation of the constrained Wiener filter below it
 _CONSTRAINED = 8  # iterations of the constrained Wiener filter
 _LATE = 3  # times as many iterations for the last copy: sparse specimens gain from more, dense ones from fewer
 _LIFT = 0.03  # light with which Richardson-Lucy starts in the dark: it cannot leave zero
@@ -53,7 +53,8 @@ def light_copies(optics: Optics, plane: Tensor, level_px: float, noise: float) -
     if bins == 1:
         kappa, iterations = _NARROW, max(round(0.55 * radius**1.85), 1)
     else:
-        kappa, iterations = _WIDE, round(min(max(1.25 * radius, 6), 28))
+        # The wider the blur, the less a white-noise model may smooth and the more is left to the likelihood.
+        kappa, iterations = min(max(5000 / radius, 300.0), 1000.0), round(min(max(1.25 * radius, 6), 28))
     smooth = nonnegative_wiener(data, blur, kappa * max(noise, LEAST_NOISE) ** 2, _CONSTRAINED)
     start, steps = smooth.clamp(min=_LIFT), (iterations, _LATE * iterations)
     copies: list[Tensor] = [smooth, *richardson_lucy(data, start, blur, steps)]

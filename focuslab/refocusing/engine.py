@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from focuslab.models.bundle import Model
 from focuslab.models.frontend import LADDER, FrontEnd, PhysicsFrontEnd, exact_rungs, front_end
@@ -113,33 +114,28 @@ class Engine:
                 )
         return CodedRegion(self, facts, code, direction)
 
-    def on_rungs(
-        self, code: LatentCode, counts: NDArray[Any], facts: PlaneFacts, rungs: tuple[float, ...], *, remainder: bool
-    ) -> LatentCode:
+    def on_rungs(self, code: LatentCode, plane: Tensor, facts: PlaneFacts, rungs: tuple[float, ...]) -> LatentCode:
         """The same code on another ladder, made for the levels to be decoded; much faster than encoding again.
 
         Parameters
         ----------
         code
-            Of a region.
-        counts
-            The region with `ladder_halo` pixels more than the code on every side.
-        facts, rungs, remainder
+            Of a region. Its remainder is kept: it is exact if the code's own level is among its rungs.
+        plane
+            The region, normalised, with `ladder_halo` pixels more than the code on every side.
+        facts, rungs
             As in `encode`.
         """
         physics = self._front_end(facts)
         if not isinstance(physics, PhysicsFrontEnd) or code.ladder is None:
             return code
-        plane = torch.from_numpy(facts.intensity.normalise(counts))[None, None].to(self.device)
-        margin = physics.reach(facts.level_px, rungs)
+        sharp = code.ladder[:, :1]
+        if not rungs[1:]:
+            return replace(code, ladder=sharp, rungs=rungs)
+        margin = (plane.shape[-1] - sharp.shape[-1]) // 2
         with torch.inference_mode():
-            copies = physics.rung_copies(plane, facts.level_px, facts.noise, rungs[1:], margin) if rungs[1:] else None
-            sharp = code.ladder[:, :1]
-            ladder = sharp if copies is None else torch.cat([sharp, copies], 1)
-            code = replace(code, ladder=ladder, rungs=rungs, remainder=None)
-            if remainder:
-                code = replace(code, remainder=crop(plane, margin) - self._decoded(code))
-        return code
+            copies = physics.rung_copies(plane, facts.level_px, facts.noise, rungs[1:], margin)
+            return replace(code, ladder=torch.cat([sharp, copies], 1), rungs=rungs)
 
     def ladder_halo(self, facts: PlaneFacts, rungs: tuple[float, ...]) -> int:
         """Pixels that `on_rungs` needs around a code."""
@@ -149,12 +145,9 @@ class Engine:
     def decode(self, code: LatentCode, intensity: IntensityMap) -> NDArray[np.float64]:
         """Counts of a code, without the network's halo."""
         halo = self.model.autoencoder.decoder_halo
-        picture = self._decoded(code)[0, 0, halo:-halo, halo:-halo]
-        return intensity.counts(picture.cpu().numpy())
-
-    def _decoded(self, code: LatentCode) -> torch.Tensor:
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self._fast):
-            return self.model.autoencoder.decode(code)
+            picture = self.model.autoencoder.decode(code)[0, 0, halo:-halo, halo:-halo]
+        return intensity.counts(picture.cpu().numpy())
 
     def _front_end(self, facts: PlaneFacts) -> FrontEnd:
         return front_end(facts.optics, self.model.autoencoder.config.copies)

@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from focuslab.models.autoencoder import ladder_at
-from focuslab.models.frontend import LADDER
+from focuslab.models.frontend import LADDER, exact_rungs
 from focuslab.models.latent import Encoded, LatentCode, along_line, between_codes, window
-from focuslab.refocusing.engine import Engine, PlaneFacts, keeps_remainder
+from focuslab.optics import crop
+from focuslab.refocusing.engine import Engine, PlaneFacts
 from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.tiling import GRID, Tile, read_region
 from focuslab.stack import FocalStack
@@ -25,7 +28,7 @@ from focuslab.stack import FocalStack
 __all__ = ["LiveView", "Picture", "binned", "bins_for"]
 
 _LARGEST = 1280 * 1280  # px that are drawn at once
-_KEPT = 4 << 20  # px whose codes are held
+_KEPT = 2 << 20  # px whose codes are held
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ class LiveView:
 
     def __init__(self, stack: FocalStack, planes: Sequence[tuple[tuple[int, ...], PlaneFacts]], engine: Engine) -> None:
         self.stack, self.planes, self.engine = stack, tuple(planes), engine
+        # The planes' own levels are rungs, so that remainders are exact.
+        self._rungs = tuple(sorted({*LADDER, *exact_rungs([facts.level_px for _, facts in planes])}))
         self._known: list[_Region] = []
 
     def missing(self, tile: Tile) -> list[Tile]:
@@ -113,47 +118,60 @@ class LiveView:
                     counts[inside] = self._draw(known, part, position, exact)
             yield Picture(counts, exact)
 
-    def _encode(self, part: Tile, index: tuple[int, ...], facts: PlaneFacts) -> Encoded:
-        halo = self.engine.halo(facts, LADDER)
+    def _encode(self, part: Tile, index: tuple[int, ...], facts: PlaneFacts) -> "_Coded":
+        halo = self.engine.halo(facts, self._rungs)
         counts = finite(read_region(self.stack, index, part, halo), keep_nan=True)
-        coded = self.engine.encode(counts, facts, LADDER)
-        return coded.code, coded.direction
+        coded = self.engine.encode(counts, facts, self._rungs)
+        near = self.engine.ladder_halo(facts, self._rungs)
+        plane = torch.from_numpy(facts.intensity.normalise(counts))[None, None].to(self.engine.device)
+        margin = halo - near - self.engine.model.autoencoder.decoder_halo
+        return _Coded(coded.code, coded.direction, crop(plane, margin).clone(), near)
 
     def _draw(self, known: "_Region", part: Tile, position: float, exact: bool) -> NDArray[np.float32]:
         """Counts of a part of an encoded region, whose codes have a halo of the decoder's reach."""
         halo, wanted = self.engine.model.autoencoder.decoder_halo, _on_grid(part)
-        rows = slice(wanted.y0 - known.tile.y0, wanted.y1 - known.tile.y0 + 2 * halo)
-        columns = slice(wanted.x0 - known.tile.x0, wanted.x1 - known.tile.x0 + 2 * halo)
-        near = [(window(code, rows, columns), window(along, rows, columns)) for code, along in known.codes]
+        y, x = wanted.y0 - known.tile.y0, wanted.x0 - known.tile.x0
+        rows = slice(y, y + wanted.y1 - wanted.y0 + 2 * halo)
+        columns = slice(x, x + wanted.x1 - wanted.x0 + 2 * halo)
+        near = [(window(c.code, rows, columns), window(c.direction, rows, columns)) for c in known.codes]
         if exact:
-            near = self._on_exact_rungs(near, wanted, position)
+            near = [
+                self._on_exact_rung(
+                    *one, c.plane[..., y : rows.stop + 2 * c.halo, x : columns.stop + 2 * c.halo], f, position
+                )
+                for one, c, (_, f) in zip(near, known.codes, self.planes, strict=True)
+            ]
         moved = along_line(*near[0], position) if len(near) == 1 else between_codes(near[0], near[1], position)
         intensity = self.planes[0][1].intensity
         made = self.engine.decode(moved, intensity) if exact else intensity.counts(_fast(moved, halo))
         y, x = part.y0 - wanted.y0, part.x0 - wanted.x0
         return made[y : y + part.y1 - part.y0, x : x + part.x1 - part.x0].astype(np.float32)
 
-    def _on_exact_rungs(self, near: list[Encoded], wanted: Tile, position: float) -> list[Encoded]:
-        """Codes of a rectangle on a ladder made for the position."""
-        engine, first, last = self.engine, self.planes[0][1], self.planes[-1][1]
-        shift = position * (last.level_px - first.level_px) if len(near) == 2 else position
-        gap = last.level_px - first.level_px
-        rungs = engine.rungs(first, shift, *([gap] if len(near) == 2 else []))
-        found = []
-        for (index, facts), (code, along) in zip(self.planes, near, strict=True):
-            halo = engine.ladder_halo(facts, rungs) + engine.model.autoencoder.decoder_halo
-            counts = finite(read_region(self.stack, index, wanted, halo), keep_nan=True)
-            keep = len(near) == 2 or keeps_remainder(facts, shift)
-            found.append((engine.on_rungs(code, counts, facts, rungs, remainder=keep), replace(along, rungs=rungs)))
-        return found
+    def _on_exact_rung(
+        self, code: LatentCode, along: LatentCode, plane: Tensor, facts: PlaneFacts, position: float
+    ) -> Encoded:
+        """Code of a rectangle, and its direction, on a ladder made for the position."""
+        first, last = self.planes[0][1].level_px, self.planes[-1][1].level_px
+        rungs = exact_rungs([first + (position * (last - first) if len(self.planes) == 2 else position)])
+        return self.engine.on_rungs(code, plane, facts, rungs), replace(along, rungs=rungs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """Code of a region and its direction; the normalised plane, with `halo` pixels more on every side."""
+
+    code: LatentCode
+    direction: LatentCode
+    plane: Tensor
+    halo: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Region:
-    """A rectangle and its codes, one for each plane of the view."""
+    """A rectangle and what is known of it, for each plane of the view."""
 
     tile: Tile
-    codes: list[Encoded]
+    codes: list[_Coded]
 
 
 def _fast(code: LatentCode, halo: int) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """From a request to what is done to every plane: its level, its shift, and what to tell the user about it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,8 +55,10 @@ def plan_refocus(
     model: Model,
     optics: Optics | None = None,
     only: Collection[tuple[int, ...]] | None = None,
-) -> StackPlan:
+) -> Generator[None, None, StackPlan]:
     """Decide level and shift of every plane, or of some; the intensity map is always that of the whole stack.
+
+    Reading levels takes time: it yields after every plane, and returns the plan.
 
     Raises
     ------
@@ -86,6 +88,7 @@ def plan_refocus(
             continue
         for index in planes:
             plan.planes.append(_plan_plane(stack, index, request, microscope, intensity, estimates, plan))
+            yield
     _check_range(plan, stack, model)
     plan.planes.sort(key=lambda p: p.index)
     return plan

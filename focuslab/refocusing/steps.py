@@ -115,7 +115,7 @@ def refocus_steps(
         Of the image, the request or the device; `out` is then incomplete.
     """
     began = time.monotonic()
-    plan = plan_refocus(stack, request, engine.model, optics, only)
+    plan = yield from _planned(plan_refocus(stack, request, engine.model, optics, only), int(np.prod(stack.shape)))
     tally = Tally()
     pixels = stack.plane_shape[0] * stack.plane_shape[1]
     total, done = pixels * len(plan.planes), 0
@@ -130,6 +130,17 @@ def refocus_steps(
             done += count
             yield Progress(done, total)
     return _provenance(stack, request, engine, plan, tally, tile, time.monotonic() - began)
+
+
+def _planned(steps: Generator[None, None, StackPlan], total: int) -> Generator[Progress, None, StackPlan]:
+    """Plan, telling that nothing is done yet at every plane: a place to stop."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            plan: StackPlan = end.value
+            return plan
+        yield Progress(0, total)
 
 
 def fill(

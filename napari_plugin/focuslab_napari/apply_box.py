@@ -18,7 +18,7 @@ from focuslab_napari.session import Session
 __all__ = ["FROM_STEP", "SHARPEST", "SHIFT", "ApplyBox"]
 
 SHIFT, SHARPEST = "by the slider's shift", "each to the sharpest"
-ESTIMATED, FROM_STEP = "estimated", "from z, in focus is"
+ESTIMATED, FROM_STEP = "estimated", "from z, focus is plane"
 
 
 class ApplyBox(QWidget):
@@ -43,7 +43,6 @@ class ApplyBox(QWidget):
         self.scope.addItems([PLANE, STACK, ALL])
         self.how.addItems([SHIFT, SHARPEST])
         self.levels.addItems([ESTIMATED, FROM_STEP])
-        self.focus.setPrefix("plane ")
         self.apply, self.save, self.job = QPushButton("Apply"), QPushButton("Save result ..."), JobBar()
         self.save.setEnabled(False)
         self.result: Any = None

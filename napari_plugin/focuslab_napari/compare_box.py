@@ -8,14 +8,22 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
 
+from focuslab.optics.optics import Optics
 from focuslab_napari.jobs import JobBar
 from focuslab_napari.preview import LivePreview
 from focuslab_napari.results import put_result, same_place
 from focuslab_napari.session import Move, Session, ViewRequest
 
-__all__ = ["CompareBox", "sheet_steps"]
+__all__ = ["CompareBox", "sheet_moves", "sheet_steps"]
 
 _SHEET = 9  # pictures on a contact sheet
+
+
+def sheet_moves(level_px: float, optics: Optics | None, least: float) -> list[Move]:
+    """Shifts from the sharpest to twice the blur of a plane, in um where the optics are known, else in px."""
+    end = max(level_px if optics is None else optics.defocus_um(level_px), least)
+    unit = "px" if optics is None else "um"
+    return [Move(-end + 2 * end * i / (_SHEET - 1), unit) for i in range(_SHEET)]
 
 
 def sheet_steps(session: Session, request: ViewRequest, moves: list[Move]) -> Generator[Any, None, Any]:

@@ -1,5 +1,6 @@
 """Files as layers with axes, scale and units set, and the panel docked: what `focuslab gui` starts with."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,20 @@ from numpy.typing import NDArray
 
 from focuslab.stack import FocalStack
 
-__all__ = ["layer_of", "open_file", "open_panel"]
+__all__ = ["layer_of", "open_file", "open_panel", "start"]
 
 _SIDE = 1024  # px of the square that contrast limits are taken from
+
+
+def start(stacks: Sequence[tuple[Path, FocalStack]]) -> None:
+    """Open napari with files and the panel; returns when the window is closed."""
+    import napari
+
+    viewer = napari.Viewer(title="FocusLab")
+    for path, stack in stacks:
+        open_file(viewer, path, stack)
+    open_panel(viewer)
+    napari.run()
 
 
 def open_panel(viewer: Any) -> Any:

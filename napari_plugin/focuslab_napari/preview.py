@@ -49,7 +49,7 @@ class LivePreview(QObject):
         self._newest: ViewRequest | None = None
         self._worker: Any = None
         self._waiting = False
-        self._shown: tuple[ViewRequest, NDArray[np.float32]] | None = None
+        self.shown: tuple[ViewRequest, NDArray[np.float32]] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._ask)
@@ -69,7 +69,7 @@ class LivePreview(QObject):
         """Take the preview away and forget what is under way."""
         self._timer.stop()
         self._stop()
-        self._newest = self._shown = None
+        self._newest = self.shown = None
         if self.layer is not None and self.layer in self.viewer.layers:
             layer, self.layer = self.layer, None
             self.viewer.layers.remove(layer)
@@ -81,8 +81,8 @@ class LivePreview(QObject):
 
     def hide_other_plane(self) -> None:
         """Hide the preview if it is of another plane than the one on screen."""
-        if self.layer is not None and self._shown is not None and self._source is not None:
-            request = self._shown[0]
+        if self.layer is not None and self.shown is not None and self._source is not None:
+            request = self.shown[0]
             here = request.image.index_at(plane_on_screen(self.viewer, self._source))
             self.layer.visible = here in request.planes or len(request.planes) == 2
 
@@ -139,7 +139,7 @@ class LivePreview(QObject):
 
     def _show(self, request: ViewRequest, counts: NDArray[np.float32]) -> None:
         """Put a picture over the pixels that it was made from; right of the wipe only."""
-        self._shown = (request, counts)
+        self.shown = (request, counts)
         source = self._source
         cut = round(self.wipe * counts.shape[1])
         part = counts[:, min(cut, counts.shape[1] - 1) :]
@@ -173,12 +173,12 @@ class LivePreview(QObject):
     def move_wipe(self, share: float) -> None:
         """Show the plane as it is left of a share of the view, the preview right of it."""
         self.wipe = share
-        if self._shown is not None and self._source is not None and self._source in self.viewer.layers:
-            self._show(*self._shown)
+        if self.shown is not None and self._source is not None and self._source in self.viewer.layers:
+            self._show(*self.shown)
 
     def _removed(self, event: Any) -> None:
         if event.value is self.layer:
-            self.layer = self._shown = None
+            self.layer = self.shown = None
         elif event.value is self._source:
             self._source = None
             QTimer.singleShot(0, self.clear)

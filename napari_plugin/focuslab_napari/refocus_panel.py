@@ -4,17 +4,19 @@ The panel holds no mathematics: it turns what is on screen and what its boxes sa
 pictures into layers.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QGroupBox, QLabel, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QScrollArea, QTabWidget, QWidget
 
 from focuslab.optics.optics import Optics
 from focuslab_napari.apply_box import FROM_STEP, SHARPEST, ApplyBox
 from focuslab_napari.applying import PLANE, Application
-from focuslab_napari.compare_box import CompareBox
+from focuslab_napari.compare_box import CompareBox, sheet_moves
+from focuslab_napari.groups import groups
 from focuslab_napari.image_box import ImageBox
 from focuslab_napari.model_box import ModelBox
 from focuslab_napari.preferences import first_run
@@ -28,7 +30,6 @@ __all__ = ["RefocusPanel"]
 
 _HINT = "FocusLab: move the slider, or press Sharpest; Apply makes a layer you can save."
 _PAN = 120  # ms that the camera must rest before the view is drawn anew
-_SHEET = 9
 _KEYS = {"Alt-Left": -1, "Alt-Right": 1}
 
 
@@ -100,13 +101,13 @@ class RefocusPanel(QScrollArea):
         index = self._index()
         by_step = self.applying.levels.currentText() == FROM_STEP
         scope = self.applying.scope.currentText()
-        typed = self.shift.typed_level(index) if scope == PLANE else None
         return layer, Application(
             image=image,
             index=index,
             scope=scope,
             move=None if self.applying.how.currentText() == SHARPEST else self.shift.move,
-            level_px=None if by_step else typed if typed is not None else self._seen_level(scope),
+            # The plane on screen is applied at the level that it was seen at.
+            level_px=self.shift.level_px if scope == PLANE and not by_step else None,
             focus_plane=self.applying.focus.value() if by_step else None,
             model=self.model.model,
             device=self.model.device,
@@ -134,25 +135,15 @@ class RefocusPanel(QScrollArea):
         return self.tabs.currentWidget() is self.pair
 
     def _lay_out(self) -> None:
-        inner = QWidget()
-        rows = QVBoxLayout(inner)
-        rows.setContentsMargins(6, 6, 6, 6)
-        parts: list[tuple[str, QWidget]] = [
-            ("Image and microscope", self.images),
-            ("Model", self.model),
-            ("Move", self.tabs),
-            ("Compare", self.compare),
-            ("Apply", self.applying),
-            ("Trust", self.trust),
-        ]
-        for title, part in parts:
-            group = QGroupBox(title)
-            box = QVBoxLayout(group)
-            box.setContentsMargins(6, 4, 6, 4)
-            box.addWidget(part)
-            rows.addWidget(group)
-        rows.addWidget(self.state)
-        rows.addStretch(1)
+        parts: dict[str, QWidget] = {
+            "Image and microscope": self.images,
+            "Model": self.model,
+            "Move": self.tabs,
+            "Compare": self.compare,
+            "Apply": self.applying,
+            "Trust": self.trust,
+        }
+        inner = groups(parts, self.state)
         self.setWidget(inner)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -249,26 +240,16 @@ class RefocusPanel(QScrollArea):
         if self.preview.layer is not None and self.compare.before.isChecked():
             self.preview.layer.visible = False
 
-    def _seen_level(self, scope: str) -> float | None:
-        """Level of the plane on screen as the preview has it, so that Apply does what was seen."""
-        return self.shift.level_px if scope == PLANE else None
-
     def _sheet(self, number: int) -> tuple[Any, ViewRequest, list[Move]] | None:
         wished = self.request(number)
         level = self.shift.level_px
         if wished is None or level is None or self._two:
             return None
-        optics = self._optics()
-        end = level if optics is None else optics.defocus_um(level)
-        end = max(end, self.shift.slider.number.singleStep())
-        moves = [Move(-end + 2 * end * i / (_SHEET - 1), self.shift.unit) for i in range(_SHEET)]
-        return *wished, moves
+        return *wished, sheet_moves(level, self._optics(), self.shift.slider.number.singleStep())
 
     def _to_check(self) -> tuple[Any, Application] | None:
         wished = self.application()
         if wished is None:
             return None
         layer, asked = wished
-        level = self.shift.level_px
-        plain = Application(asked.image, asked.index, PLANE, None, level, None, asked.model, asked.device)
-        return layer, plain
+        return layer, replace(asked, scope=PLANE, move=None, level_px=self.shift.level_px, focus_plane=None)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoding", "LevelFound", "Move", "Session", "ViewRequest"]
 
-_VIEWS = 3  # live views kept
+_VIEWS = 2  # live views kept
 
 
 @dataclass(frozen=True, slots=True)

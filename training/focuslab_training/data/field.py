@@ -25,6 +25,7 @@ __all__ = ["Field", "fit_levels", "focus_of", "selected"]
 BLOCK = 32  # px, of the map of structure
 _LOOKED_AT = 4 << 20  # pixels of a plane up to which it is made
 _SAMPLE = 1 << 20  # pixels of a plane that focus and levels are judged by
+_LEAST = 1e-3  # squared transfer of the plane in focus below which it says nothing
 _TRIED = np.concatenate([[0.0], np.geomspace(0.7, 45, 60)])  # px
 
 
@@ -142,7 +143,7 @@ def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 
     size = (light.shape[0], light.shape[1])
     own, *transfers = camera_otf(optics, [focus_px, *_TRIED.tolist()], size)
     spectrum = torch.fft.rfft2(torch.from_numpy(light))
-    blurred = [torch.fft.irfft2(spectrum * (t / own.abs().clamp(min=1e-3)), s=size) for t in transfers]
+    blurred = [torch.fft.irfft2(spectrum * (t * own / (own.square() + _LEAST)), s=size) for t in transfers]
     made = [image.numpy()[48 : 48 + shape[0], 48 : 48 + shape[1]] for image in blurred]
     levels = []
     for index in stack.planes():

@@ -1,0 +1,80 @@
+"""Objectives that are not what is engraved on them: what is left when the optics are said wrong.
+
+    python benchmarks/wrong_optics.py --data FOLDER [--models default ...] [--out FILE.md]
+
+Six nuclei fields that were never trained on (names beginning with a, b or c, every twelfth) are imaged by NA 0.5 on
+0.645 um pixels, 8 and 16 um out of focus, with noise as in `quality.py`, through another aperture or with aberrations
+(RMS waves by Noll index). Every method is told the nominal optics and the true distance. Richardson-Lucy gets the
+nominal PSF and its best of 10, 30, 100, 300 iterations. PSNR in dB, mean over fields.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from quality import score, stack_of, table, take
+
+import focuslab
+from focuslab.optics import Optics, psf
+from focuslab.quality.classical import convolved, richardson_lucy
+
+NOMINAL = Optics(na=0.5, wavelength_um=0.461, pixel_size_um=0.645)
+SEEN = {
+    "as said": NOMINAL,
+    "NA 8 % larger": NOMINAL.replace(na=0.54),
+    "NA 8 % smaller": NOMINAL.replace(na=0.46),
+    "spherical 0.08": NOMINAL.replace(zernike_waves={11: 0.08}),
+    "spherical -0.1, coma 0.05": NOMINAL.replace(zernike_waves={11: -0.1, 7: 0.05}),
+    "astigmatism 0.08": NOMINAL.replace(zernike_waves={5: 0.08}),
+}
+DISTANCES_UM = (8.0, 16.0)
+SIDE, FIELDS, EVERY = 256, 6, 12
+
+
+def fields(data: Path) -> list[NDArray[np.float32]]:
+    """Linear light of fields that were never trained on."""
+    found = []
+    for path in sorted((data / "nuclei_dsb2018").glob("[abc]*.tif"))[::EVERY]:
+        plane = np.asarray(focuslab.read(path).array, np.float32)
+        plane = plane.reshape(-1, *plane.shape[-2:])[0]
+        low, high = np.percentile(plane, (1, 99.9))
+        if min(plane.shape) >= 192 and high > low:
+            found.append(np.clip((plane - low) / (high - low), 0, 2.5)[:SIDE, :SIDE].astype(np.float32))
+    return found[:FIELDS]
+
+
+def main() -> None:
+    """Print one table, and write it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--models", nargs="+", default=["default"])
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    models = {name: focuslab.load_model(name) for name in asked.models}
+    lights, rows = fields(asked.data), {}
+    for title, seen in SEEN.items():
+        for distance in DISTANCES_UM:
+            rng, scores = np.random.default_rng(3), []
+            for light in lights:
+                counts = take(convolved(light, psf(seen, distance)[0]), rng)
+                plane = (counts.astype(np.float32) - 110) / 1500
+                made = [
+                    focuslab.refocus(stack_of(counts, NOMINAL), sharpest=True, level_um=distance, model=model).array
+                    for model in models.values()
+                ]
+                own = [(np.asarray(image, np.float32) - 110) / 1500 for image in made]
+                deconvolved = richardson_lucy(plane, psf(NOMINAL, distance)[0])
+                scores.append([score(image, light) for image in (plane, *own, *deconvolved.values())])
+            mean = np.mean(scores, 0)
+            best = float(mean[1 + len(models) :].max())
+            rows[f"{title}, {distance:g} um"] = [f"{v:.1f}" for v in (*mean[: 1 + len(models)], best)]
+    cards = [f"{model.card.name} {model.card.version}" for model in models.values()]
+    text = table("Optics said wrong", ["input", *cards, "Richardson-Lucy"], rows)
+    print(text)
+    if asked.out:
+        asked.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
