@@ -64,14 +64,9 @@ class RefocusPanel(QScrollArea):
         if first_run():
             show_info(_HINT)
 
-    @property
-    def layer(self) -> Any:
-        """Layer that is refocused."""
-        return self.images.layer
-
     def request(self, number: int) -> tuple[Any, ViewRequest] | None:
-        """The request for what is on screen now; None if there is nothing to draw, or the slider rests at zero."""
-        layer, image = self.layer, self.images.image
+        """The request for what is on screen now; None if there is nothing to draw."""
+        layer, image = self.images.layer, self.images.image
         if layer is None or image is None or not self.compare.live.isChecked():
             return None
         shown = visible_rectangle(self.viewer, layer)
@@ -95,15 +90,14 @@ class RefocusPanel(QScrollArea):
 
     def application(self) -> tuple[Any, Application] | None:
         """What Apply is to do now."""
-        layer, image = self.layer, self.images.image
+        layer, image = self.images.layer, self.images.image
         if layer is None or image is None:
             return None
-        index = self._index()
         by_step = self.applying.levels.currentText() == FROM_STEP
         scope = self.applying.scope.currentText()
         return layer, Application(
             image=image,
-            index=index,
+            index=self._index(),
             scope=scope,
             move=None if self.applying.how.currentText() == SHARPEST else self.shift.move,
             # The plane on screen is applied at the level that it was seen at.
@@ -121,9 +115,8 @@ class RefocusPanel(QScrollArea):
             bar.cancel()
         self.preview.close()
         self._keys(bind=False)
-        self.viewer.scene.camera.events.disconnect(self._camera_moved)
-        self.viewer.dims.events.current_step.disconnect(self._plane_changed)
-        self.viewer.dims.events.ndisplay.disconnect(self._plane_changed)
+        for event, action in self._events():
+            event.disconnect(action)
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802, Qt calls it so
         """Let go of everything when the dock is closed."""
@@ -160,10 +153,14 @@ class RefocusPanel(QScrollArea):
         self.preview.said.connect(self.state.setText)
         self.preview.drawn.connect(self._drawn)
         self._dragging_camera.timeout.connect(self.preview.refresh)
-        self.viewer.scene.camera.events.connect(self._camera_moved)
-        self.viewer.dims.events.current_step.connect(self._plane_changed)
-        self.viewer.dims.events.ndisplay.connect(self._plane_changed)
+        for event, action in self._events():
+            event.connect(action)
         self._keys(bind=True)
+
+    def _events(self) -> list[tuple[Any, Any]]:
+        camera, dims = self.viewer.scene.camera.events, self.viewer.dims.events
+        changed = self._plane_changed
+        return [(camera, self._camera_moved), (dims.current_step, changed), (dims.ndisplay, changed)]
 
     def _keys(self, *, bind: bool) -> None:
         actions: dict[str, Any] = {key: lambda _, n=n: self.shift.slider.step(n) for key, n in _KEYS.items()}
@@ -174,7 +171,7 @@ class RefocusPanel(QScrollArea):
     def _index(self) -> tuple[int, ...]:
         """Index of the plane on screen in the stack."""
         image = self.images.image
-        return image.index_at(plane_on_screen(self.viewer, self.layer)) if image is not None else ()
+        return image.index_at(plane_on_screen(self.viewer, self.images.layer)) if image is not None else ()
 
     def _planes(self) -> tuple[tuple[tuple[int, ...], ...], tuple[float | None, ...]]:
         """Planes to draw from, and their typed levels."""
@@ -213,7 +210,7 @@ class RefocusPanel(QScrollArea):
         self._plane_changed()
 
     def _plane_changed(self, event: Any = None) -> None:
-        if self.images.image is None or self.layer is None:
+        if self.images.image is None or self.images.layer is None:
             return
         self.preview.hide_other_plane()
         self.shift.show_plane(self._index(), self._optics(), self.model.card.levels_px)
@@ -234,9 +231,8 @@ class RefocusPanel(QScrollArea):
         if picture.exact:
             self.model.tell_device(str(self.session.engine(request.model, request.device).device))
             bins = request.bins(picture.counts)
-            self.state.setText(
-                "" if bins < 2 else f"Preview of {bins} x {bins} px as one; zoom in for the exact picture."
-            )
+            coarse = f"Preview of {bins} x {bins} px as one; zoom in for the exact picture."
+            self.state.setText(coarse if bins > 1 else "")
         if self.preview.layer is not None and self.compare.before.isChecked():
             self.preview.layer.visible = False
 
@@ -251,5 +247,4 @@ class RefocusPanel(QScrollArea):
         wished = self.application()
         if wished is None:
             return None
-        layer, asked = wished
-        return layer, replace(asked, scope=PLANE, move=None, level_px=self.shift.level_px, focus_plane=None)
+        return wished[0], replace(wished[1], scope=PLANE, move=None, level_px=self.shift.level_px, focus_plane=None)

@@ -280,7 +280,7 @@ def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
         estimator=recipe.estimator.model_dump() if ours else {},
         regime=", ".join(f"{name} {weight:g}" for name, weight in recipe.losses.model_dump().items() if weight),
         levels_px=(0.0, round(largest, 2)),
-        sampling=(0.61 / ranges.largest_airy_px, ranges.largest_sampling),
+        sampling=(round(0.61 / ranges.largest_airy_px, 2), ranges.largest_sampling),
         optics=fields[0].optics.model_dump() if fields else ranges.model_dump(),
         data=tuple(data),
         training={
