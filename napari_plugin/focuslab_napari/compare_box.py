@@ -62,7 +62,7 @@ class CompareBox(QWidget):
         viewer: Any,
         session: Session,
         preview: LivePreview,
-        wish: Callable[[int], tuple[Any, ViewRequest, list[Move]] | None],
+        wish: Callable[[], tuple[Any, ViewRequest, list[Move]] | None],
     ) -> None:
         super().__init__()
         self.viewer, self.session, self.preview, self._wish = viewer, session, preview, wish
@@ -94,7 +94,7 @@ class CompareBox(QWidget):
 
     def make_sheet(self) -> None:
         """Draw the visible region at several levels, as a layer."""
-        wished = self._wish(-1)
+        wished = self._wish()
         if wished is None:
             return
         layer, request, moves = wished

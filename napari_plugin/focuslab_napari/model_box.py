@@ -78,7 +78,6 @@ class ModelBox(QWidget):
 
     def tell_device(self, device: str) -> None:
         """Show what `auto` chose."""
-        self.devices.setItemText(0, "auto")
         if self.device == "auto":
             self.devices.setToolTip(f"auto chose {device}")
             self.about.setText(f"{self._sentence()} Computing on {device}.")

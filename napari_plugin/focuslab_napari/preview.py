@@ -39,12 +39,11 @@ class LivePreview(QObject):
     said = Signal(str)
     drawn = Signal(object)
 
-    def __init__(self, viewer: Any, session: Session, wish: Callable[[int], tuple[Any, ViewRequest] | None]) -> None:
+    def __init__(self, viewer: Any, session: Session, wish: Callable[[], tuple[Any, ViewRequest] | None]) -> None:
         super().__init__()
         self.viewer, self.session, self._wish = viewer, session, wish
         self.layer: Any = None
         self.wipe = 0.0  # share of the view, from the left, that shows the plane as it is
-        self._number = 0
         self._source: Any = None
         self._newest: ViewRequest | None = None
         self._worker: Any = None
@@ -87,8 +86,7 @@ class LivePreview(QObject):
             self.layer.visible = here in request.planes or len(request.planes) == 2
 
     def _ask(self) -> None:
-        self._number += 1
-        wished = self._wish(self._number)
+        wished = self._wish()
         if wished is None:
             self.clear()
             return
@@ -111,7 +109,6 @@ class LivePreview(QObject):
         worker.start()
 
     def _stop(self) -> None:
-        self._number += 1
         self._waiting = False
         if self._worker is not None:
             self._worker.quit()

@@ -64,7 +64,7 @@ class RefocusPanel(QScrollArea):
         if first_run():
             show_info(_HINT)
 
-    def request(self, number: int) -> tuple[Any, ViewRequest] | None:
+    def request(self) -> tuple[Any, ViewRequest] | None:
         """The request for what is on screen now; None if there is nothing to draw."""
         layer, image = self.images.layer, self.images.image
         if layer is None or image is None or not self.compare.live.isChecked():
@@ -77,7 +77,6 @@ class RefocusPanel(QScrollArea):
         if not planes:
             return None
         return layer, ViewRequest(
-            number=number,
             content=self.images.content,
             image=image,
             rectangle=shown,
@@ -236,8 +235,8 @@ class RefocusPanel(QScrollArea):
         if self.preview.layer is not None and self.compare.before.isChecked():
             self.preview.layer.visible = False
 
-    def _sheet(self, number: int) -> tuple[Any, ViewRequest, list[Move]] | None:
-        wished = self.request(number)
+    def _sheet(self) -> tuple[Any, ViewRequest, list[Move]] | None:
+        wished = self.request()
         level = self.shift.level_px
         if wished is None or level is None or self._two:
             return None

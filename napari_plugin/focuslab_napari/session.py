@@ -45,8 +45,6 @@ class ViewRequest:
 
     Attributes
     ----------
-    number
-        Grows with every request: the newest wins.
     content
         Names the pixels: layer and version of its data.
     rectangle
@@ -57,7 +55,6 @@ class ViewRequest:
         Their levels where the user typed them, else None.
     """
 
-    number: int
     content: tuple[Any, ...]
     image: LayerImage
     rectangle: tuple[int, int, int, int]
@@ -118,12 +115,6 @@ class Session:
             self._views.clear()
         return self._engines[model, device]
 
-    def forget(self, layer: str) -> None:
-        """Drop what is known of a layer's pixels."""
-        for kept in (self._maps, self._levels, self._views):
-            for key in [key for key in kept if key[0][0] == layer]:
-                del kept[key]
-
     def pictures(self, request: ViewRequest) -> "Iterator[LevelFound | Encoding | Picture]":
         """Levels as they become known, then the pictures; may be left at any yield."""
         from focuslab.refocusing.plan import SMALLEST
@@ -133,6 +124,7 @@ class Session:
             raise RequestError(
                 f"This image is {stack.plane_shape[0]} x {stack.plane_shape[1]} px: at least {SMALLEST} are needed."
             )
+        self._drop_others(request.content)
         engine = self.engine(request.model, request.device)
         known = []
         for index, level in zip(request.planes, request.levels_px, strict=True):
@@ -146,6 +138,12 @@ class Session:
             yield Encoding(tile.pixels, bins)
         position = request.move.position(view.planes[0][1], bins)
         yield from view.pictures(tile, position)
+
+    def _drop_others(self, content: tuple[Any, ...]) -> None:
+        """Forget what is known of other pixels: views are large."""
+        for kept in (self._maps, self._levels, self._views):
+            for key in [key for key in kept if key[0] != content]:
+                del kept[key]
 
     def level(self, request: ViewRequest, engine: "Engine", index: tuple[int, ...], typed: float | None) -> LevelFound:
         """Level of a plane: typed, or read once."""
