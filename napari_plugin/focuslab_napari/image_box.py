@@ -110,6 +110,7 @@ class ImageBox(QWidget):
         for name in NUMBERS:
             title, unit = _TITLES[name]
             field, origin = QLineEdit(), QLabel()
+            origin.setMinimumWidth(origin.fontMetrics().horizontalAdvance("FocusLab") + 6)  # the widest source
             check = QDoubleValidator(0.0, 1e6, 6)
             check.setNotation(QDoubleValidator.Notation.StandardNotation)
             field.setValidator(check)

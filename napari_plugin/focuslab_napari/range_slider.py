@@ -29,7 +29,7 @@ class RangeSlider(QWidget):
         self.number.setDecimals(decimals)
         self.number.setSingleStep(step)
         self.number.setKeyboardTracking(False)
-        self.number.setFixedWidth(132)
+        self.number.setFixedWidth(126)
         self._quiet = False
         left = QVBoxLayout()
         left.setSpacing(0)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import numpy as np
+from focuslab_napari.opening import layer_of
 
 __all__ = ["filaments", "nuclei", "puncta"]
 
@@ -28,29 +28,9 @@ def _layers(name: str) -> list[LayerData]:
     from focuslab.samples import sample
 
     stack, truth = sample(name)
-    known = stack.calibration
-    pixel, step = known.pixel_size_um, known.z_step_um
-    limits = tuple(float(v) for v in np.percentile(np.asarray(truth.array), (0.5, 99.9)))
-    common = {
-        "contrast_limits": limits,
-        "units": "um",
-        "metadata": {"focuslab": {"calibration": known.model_dump()}},
-    }
+    pixels, look = layer_of(stack, name)
+    sharp, sharp_look = layer_of(truth, f"{name} truth")
     return [
-        (
-            stack.array,
-            {"name": name, "scale": (step, pixel, pixel), "axis_labels": ("z", "y", "x"), **common},
-            "image",
-        ),
-        (
-            truth.array,
-            {
-                "name": f"{name} truth",
-                "scale": (pixel, pixel),
-                "axis_labels": ("y", "x"),
-                "visible": False,
-                **common,
-            },
-            "image",
-        ),
+        (pixels, {**look, "contrast_limits": sharp_look["contrast_limits"]}, "image"),
+        (sharp, {**sharp_look, "visible": False}, "image"),
     ]

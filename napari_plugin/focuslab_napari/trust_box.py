@@ -33,10 +33,12 @@ class TrustReport:
 def trust_steps(session: Session, asked: Application) -> Generator[Any, None, TrustReport]:
     """Take the plane on screen to the sharpest and hold it against what was recorded."""
     from focuslab.quality.trust import consistency, finest_period_px
+    from focuslab.refocusing.intensity import finite
 
     stack, index = asked.image.stack, asked.index
     pixels, provenance = yield from apply_steps(session, asked)
-    plane, record = stack.plane(index), provenance["planes"][0]
+    plane, pixels = (finite(image, keep_nan=True) for image in (stack.plane(index), pixels))
+    record = provenance["planes"][0]
     if "level_px" not in record:
         return TrustReport(
             ["No structure was found in this plane: it was not changed."], np.zeros(plane.shape, np.float32), provenance

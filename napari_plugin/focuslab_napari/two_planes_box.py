@@ -88,7 +88,7 @@ class TwoPlanesBox(QWidget):
         if a is not None and b is not None:
             said.append(f"A is {a:.1f} px out of focus, B {b:.1f} px.")
             said.append(self._warning(a, b))
-        said.append(f"a + t (b - a) amplifies noise {noise_gain(t):.1f} times.")
+        said.append(f"The bare line a + t (b - a) would amplify noise {noise_gain(t):.1f} times.")
         self.about.setText(" ".join(s for s in said if s))
 
     def _warning(self, a: float, b: float) -> str:
