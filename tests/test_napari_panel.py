@@ -99,6 +99,7 @@ def test_slide_see_apply_save(viewer: Any, panel: RefocusPanel, qtbot: Any, sett
     assert again.provenance["operation"] == "refocus"
     assert np.array_equal(np.asarray(again.array), result.data)
 
+    qtbot.waitUntil(panel.applying.apply.isEnabled, timeout=60_000)
     with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
         panel.applying.apply.click()
     assert panel.applying.result is result  # running again updates it
