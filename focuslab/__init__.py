@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from focuslab.io import read, read_pattern, write
     from focuslab.models.zoo import load_model
     from focuslab.optics import Optics
-    from focuslab.refocusing import between, refocus
+    from focuslab.refocusing import all_in_focus, blur_map, focal_stack, focus_curve
+    from focuslab.refocusing.refocus import between, refocus
     from focuslab.stack import Calibration, FocalStack
 
 _HOME = {
     "Calibration": "focuslab.stack",
     "FocalStack": "focuslab.stack",
     "Optics": "focuslab.optics",
+    "all_in_focus": "focuslab.refocusing",
     "between": "focuslab.refocusing",
+    "blur_map": "focuslab.refocusing",
+    "focal_stack": "focuslab.refocusing",
+    "focus_curve": "focuslab.refocusing",
     "load_model": "focuslab.models.zoo",
     "read": "focuslab.io",
     "read_pattern": "focuslab.io",
@@ -31,7 +36,11 @@ __all__ = [
     "Calibration",
     "FocalStack",
     "Optics",
+    "all_in_focus",
     "between",
+    "blur_map",
+    "focal_stack",
+    "focus_curve",
     "load_model",
     "read",
     "read_pattern",

@@ -169,6 +169,13 @@ class FocalStack:
         """Indices of all planes over the leading axes, in order."""
         return product(*(range(n) for n in self.shape[:-2]))
 
+    def line(self, index: tuple[int, ...], axis: str) -> list[tuple[int, ...]]:
+        """Indices of all planes that differ from one along `axis` at most; that one alone when the axis is missing."""
+        if axis not in self.axes:
+            return [index]
+        at = self.axes.index(axis)
+        return [(*index[:at], i, *index[at + 1 :]) for i in range(self.shape[at])]
+
     def position(self, index: tuple[int, ...], axis: str) -> int:
         """Coordinate along `axis` of a plane index, 0 when the axis is missing."""
         return index[self.axes.index(axis)] if axis in self.axes else 0

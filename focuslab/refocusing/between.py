@@ -24,7 +24,8 @@ from focuslab.refocusing.engine import Engine, PlaneFacts
 from focuslab.refocusing.intensity import finite, measure_map, sample_plane
 from focuslab.refocusing.levels import estimate_level
 from focuslab.refocusing.plan import SMALLEST, StackPlan, known_optics, plane_facts
-from focuslab.refocusing.steps import DEFAULT_TILE, Progress, Tally, fill
+from focuslab.refocusing.progress import Progress
+from focuslab.refocusing.steps import DEFAULT_TILE, Tally, fill
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.stack import FocalStack
 

@@ -1,6 +1,5 @@
 """`focuslab.refocus` and `focuslab.between`: whole images in memory, in one call."""
 
-from collections.abc import Generator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,13 +11,13 @@ from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.refocusing.between import between_steps
 from focuslab.refocusing.engine import Engine
+from focuslab.refocusing.progress import finish
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
 from focuslab.stack import FocalStack
 
-__all__ = ["between", "finish", "refocus"]
+__all__ = ["between", "refocus"]
 
-Result = TypeVar("Result")
 Image = TypeVar("Image", FocalStack, NDArray[Any])
 
 
@@ -126,16 +125,6 @@ def between(
     out = np.empty(a.shape, a.dtype)
     finish(between_steps(stack, 0, 1, t, engine, out, levels_px=levels_px, levels_um=levels_um, optics=optics))
     return out
-
-
-def finish(steps: Generator[Any, None, Result]) -> Result:
-    """Run a generator of progress to its end and return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
 
 
 def _as_stack(image: NDArray[Any]) -> FocalStack:

@@ -19,22 +19,15 @@ from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, keeps_remainder
 from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.plan import PlanePlan, StackPlan, plan_refocus
+from focuslab.refocusing.progress import Progress
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.tiling import GRID, Tile, read_region, tiles
 from focuslab.stack import FocalStack
 
-__all__ = ["DEFAULT_TILE", "Progress", "Tally", "fill", "refocus_steps"]
+__all__ = ["DEFAULT_TILE", "Tally", "fill", "refocus_steps"]
 
 DEFAULT_TILE = 1024
 _SMALLEST_TILE = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Pixels done and to do."""
-
-    done: int
-    total: int
 
 
 @dataclass(slots=True)

@@ -97,8 +97,7 @@ def _planes(stack: FocalStack, asked: Application) -> list[tuple[int, ...]] | No
         return None
     if asked.scope == PLANE:
         return [asked.index]
-    here = [stack.position(asked.index, a) for a in "TC"]
-    return [i for i in stack.planes() if [stack.position(i, a) for a in "TC"] == here]
+    return stack.line(asked.index, "Z")
 
 
 def _copy(stack: FocalStack, only: list[tuple[int, ...]] | None) -> NDArray[Any]:

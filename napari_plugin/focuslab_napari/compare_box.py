@@ -29,7 +29,7 @@ def sheet_moves(level_px: float, optics: Optics | None, least: float) -> list[Mo
 def sheet_steps(session: Session, request: ViewRequest, moves: list[Move]) -> Generator[Any, None, Any]:
     """Exact pictures of a rectangle at several positions, (N, Y, X)."""
     from focuslab.refocusing.live import Picture
-    from focuslab.refocusing.steps import Progress
+    from focuslab.refocusing.progress import Progress
 
     pictures = []
     for i, move in enumerate(moves):

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from focuslab_napari.jobs import Refused, raise_it, refusals_yielded
+from focuslab_napari.on_screen import plane_on_screen
 from focuslab_napari.session import Encoding, LevelFound, Session, ViewRequest
 
-__all__ = ["LivePreview", "plane_on_screen", "visible_rectangle"]
+__all__ = ["LivePreview"]
 
 NAME = "FocusLab preview"
 _SETTLE = 15  # ms without a new wish before work starts
@@ -179,23 +180,3 @@ class LivePreview(QObject):
         elif event.value is self._source:
             self._source = None
             QTimer.singleShot(0, self.clear)
-
-
-def plane_on_screen(viewer: Any, layer: Any) -> tuple[int, ...]:
-    """Position of the displayed plane along all axes of a layer, px."""
-    point = layer.world_to_data(viewer.dims.point[-layer.ndim :])
-    shape = (layer.data[0] if layer.multiscale else layer.data).shape[: layer.ndim]
-    return tuple(int(np.clip(round(float(p)), 0, n - 1)) for p, n in zip(point, shape, strict=True))
-
-
-def visible_rectangle(viewer: Any, layer: Any) -> tuple[int, int, int, int] | None:
-    """Rows and columns y0, y1, x0, x1 of a layer that are on screen; None if it is not shown as planes (Y, X)."""
-    last = tuple(range(viewer.dims.ndim))[-2:]
-    if viewer.dims.ndisplay != 2 or tuple(viewer.dims.displayed) != last:
-        return None
-    factors = layer.downsample_factors[layer.data_level][-2:] if layer.multiscale else (1, 1)
-    shape = (layer.data[0] if layer.multiscale else layer.data).shape[layer.ndim - 2 : layer.ndim]
-    (y0, x0), (y1, x1) = (np.asarray(corner)[-2:] * factors for corner in layer.corner_pixels)
-    rows = int(max(y0, 0)), int(min(y1 + factors[0], shape[0]))
-    columns = int(max(x0, 0)), int(min(x1 + factors[1], shape[1]))
-    return (*rows, *columns) if rows[0] < rows[1] and columns[0] < columns[1] else None

@@ -19,8 +19,9 @@ from focuslab_napari.compare_box import CompareBox, sheet_moves
 from focuslab_napari.groups import groups
 from focuslab_napari.image_box import ImageBox
 from focuslab_napari.model_box import ModelBox
+from focuslab_napari.on_screen import plane_on_screen, visible_rectangle
 from focuslab_napari.preferences import first_run
-from focuslab_napari.preview import LivePreview, plane_on_screen, visible_rectangle
+from focuslab_napari.preview import LivePreview
 from focuslab_napari.session import LevelFound, Move, Session, ViewRequest
 from focuslab_napari.shift_box import ShiftBox
 from focuslab_napari.trust_box import TrustBox

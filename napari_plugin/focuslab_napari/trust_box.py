@@ -69,8 +69,7 @@ def _against_sharper(asked: Application, plane: Any, made: Any) -> list[str]:
     if "Z" not in stack.axes:
         return []
     at = stack.axes.index("Z")
-    others = [(*index[:at], z, *index[at + 1 :]) for z in range(stack.size("Z"))]
-    sharpest = max(others, key=lambda i: max(sharpness(w) for w in sample_plane(stack, i, _SAMPLE)))
+    sharpest = max(stack.line(index, "Z"), key=lambda i: max(sharpness(w) for w in sample_plane(stack, i, _SAMPLE)))
     if sharpest == index:
         return []
     truth = stack.plane(sharpest).astype(np.float64)
@@ -90,7 +89,7 @@ def baseline_steps(asked: Application, level_px: float) -> Generator[Any, None, 
     """The plane on screen by Richardson-Lucy, Wiener and unsharp mask, with the same PSF and level."""
     from focuslab.optics import psf
     from focuslab.quality.classical import richardson_lucy, unsharp_mask, wiener
-    from focuslab.refocusing.steps import Progress
+    from focuslab.refocusing.progress import Progress
 
     stack = asked.image.stack
     optics = stack.optics(stack.position(asked.index, "C")) or Optics.nominal()

@@ -1,0 +1,240 @@
+"""Focal stacks made from one plane: how the field would look at other distances from focus.
+
+By the model, each focal plane is ``code + shift * direction``, from one encoding of a tile. By optics alone it is the
+plane blurred by the ratio of two transfer functions, which can only blur.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import focuslab
+from focuslab.errors import CalibrationError, RequestError
+from focuslab.models.bundle import Model
+from focuslab.models.frontend import PhysicsFrontEnd
+from focuslab.models.zoo import load_model
+from focuslab.optics import Optics
+from focuslab.refocusing.engine import Engine, PlaneFacts, keeps_remainder
+from focuslab.refocusing.intensity import finite
+from focuslab.refocusing.plan import PlanePlan, StackPlan, plan_refocus
+from focuslab.refocusing.progress import Progress, finish
+from focuslab.refocusing.request import RefocusRequest
+from focuslab.refocusing.steps import Tally
+from focuslab.refocusing.tiling import read_region, tiles
+from focuslab.stack import FocalStack
+
+__all__ = ["SynthesisRequest", "Way", "focal_stack", "focal_stack_steps"]
+
+Way = Literal["model", "optics"]
+_TILE = 512  # px: all planes of a tile are held at once
+_TOGETHER = 8  # focal planes drawn from one encoding
+_SAME = 1e-3  # px of blur
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisRequest:
+    """Focal planes to make from a plane.
+
+    Parameters
+    ----------
+    first, last
+        Distances from focus of the first and last plane, um or px of blur radius; the sign of a distance is that of
+        z, and makes no difference to the picture.
+    planes
+        How many.
+    unit
+        ``um`` or ``px``.
+    level_px
+        Blur level of the given plane; None to read it, 0 for a plane that is in focus.
+    way
+        By the ``model`` or by ``optics`` alone.
+
+    Raises
+    ------
+    RequestError
+        If there is nothing to make.
+    """
+
+    first: float
+    last: float
+    planes: int
+    unit: Literal["um", "px"] = "um"
+    level_px: float | None = None
+    way: Way = "model"
+
+    def __post_init__(self) -> None:
+        if self.planes < 1:
+            raise RequestError(f"A focal stack has at least one plane, got {self.planes}.")
+        if not np.isfinite([self.first, self.last]).all():
+            raise RequestError(f"Distances from focus are finite numbers, got {self.first} and {self.last}.")
+
+    @property
+    def distances(self) -> NDArray[np.float64]:
+        """Distance of every plane from focus, um or px."""
+        return np.linspace(self.first, self.last, self.planes)
+
+
+def focal_stack_steps(
+    stack: FocalStack, index: tuple[int, ...], request: SynthesisRequest, engine: Engine, *, tile: int = _TILE
+) -> Generator[Progress, None, FocalStack]:
+    """Make a focal stack of one plane.
+
+    Parameters
+    ----------
+    stack
+        Holds the plane.
+    index
+        Of the plane.
+    request
+        Which planes.
+    engine
+        Model and device; of ``optics`` the device alone.
+    tile
+        Height of a tile, px.
+
+    Returns
+    -------
+    FocalStack
+        (Z, Y, X), dtype of the input, with its provenance.
+
+    Raises
+    ------
+    FocusLabError
+        If um are asked for without calibration, or the plane has no structure.
+    """
+    known = stack.optics(stack.position(index, "C"))
+    if request.unit == "um" and known is None:
+        missing = " and ".join(stack.calibration.missing(stack.position(index, "C")))
+        raise CalibrationError(f"um need a calibrated image, the {missing} is not known: give it, or ask in px.")
+    microscope = known or Optics.nominal()
+    plan, plane = yield from _planned(stack, index, request, engine)
+    facts = plane.facts
+    if facts is None:
+        raise RequestError("This plane has no structure whose level could be read: say how blurred it is, or take one.")
+    distances = request.distances
+    levels = [microscope.radius_px(d) if request.unit == "um" else abs(float(d)) for d in distances]
+    levels = _possible(levels, facts, request.way, engine.model, plan)
+    draw = {"model": _by_model, "optics": _by_optics}[request.way]
+    out, tally = np.empty((len(levels), *stack.plane_shape), stack.dtype), Tally()
+    parts = list(tiles(stack.plane_shape, tile))
+    for i, part in enumerate(parts):
+        inside = np.asarray(stack.array[(*index, *part.slices)])
+        for first in range(0, len(levels), _TOGETHER):
+            some = levels[first : first + _TOGETHER]
+            for k, picture in enumerate(draw(stack, index, part, some, facts, engine)):
+                cut = picture[: inside.shape[0], : inside.shape[1]]
+                tally.write(out, (first + k, *part.slices), inside, cut)
+            yield Progress(i * len(levels) + first + len(some), len(parts) * len(levels))
+    said = stack.calibration
+    step = abs(float(distances[1] - distances[0])) if len(distances) > 1 and request.unit == "um" else None
+    calibration = said.replace(
+        z_step_um=step or None, wavelengths_um=(said.wavelength_um(stack.position(index, "C")),), channel_names=()
+    )
+    provenance: dict[str, Any] = {
+        "focuslab": focuslab.__version__,
+        "operation": "synthesise a focal stack",
+        "way": request.way,
+        **({"model": engine.model.identity} if request.way == "model" else {}),
+        "device": str(engine.device),
+        "plane": list(index),
+        "level_px": round(facts.level_px, 4),
+        "distances": [round(float(d), 4) for d in distances],
+        "unit": request.unit,
+        "optics": microscope.model_dump(),
+        "notes": plan.notes,
+        "saturated_pixels": tally.saturated,
+        "mean_intensity_drift": round(tally.drift, 6),
+    }
+    return FocalStack(out, "ZYX", calibration, provenance, stack.family)
+
+
+def focal_stack(
+    stack: FocalStack,
+    first: float,
+    last: float,
+    planes: int,
+    *,
+    unit: Literal["um", "px"] = "um",
+    index: tuple[int, ...] = (),
+    level_px: float | None = None,
+    way: Way = "model",
+    model: str | Model = "default",
+    device: str = "auto",
+) -> FocalStack:
+    """Make a focal stack of one plane, in one call.
+
+    Parameters
+    ----------
+    stack, index
+        Stack and index of the plane in it; no index for a stack of one plane.
+    first, last, planes, unit, level_px, way
+        Which focal planes to make, see `SynthesisRequest`.
+    model, device
+        As in `focuslab.refocus`.
+
+    Raises
+    ------
+    FocusLabError
+        As `focal_stack_steps`.
+
+    Examples
+    --------
+    >>> planes = focuslab.focal_stack(sharp, first=-10, last=10, planes=11, level_px=0)     # doctest: +SKIP
+    """
+    request = SynthesisRequest(first, last, planes, unit, level_px, way)
+    engine = Engine(model if isinstance(model, Model) else load_model(model), device)
+    return finish(focal_stack_steps(stack, index, request, engine))
+
+
+def _planned(
+    stack: FocalStack, index: tuple[int, ...], request: SynthesisRequest, engine: Engine
+) -> Generator[Progress, None, tuple[StackPlan, PlanePlan]]:
+    asked = RefocusRequest(shift_px=0.0, level_px=request.level_px)
+    steps = plan_refocus(stack, asked, engine.model, only=[index])
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            plan: StackPlan = end.value
+            return plan, plan.planes[0]
+        yield Progress(0, 1)
+
+
+def _possible(levels: list[float], facts: PlaneFacts, way: Way, model: Model, plan: StackPlan) -> list[float]:
+    """Levels that can be drawn, with notes on what is not quite what was asked for."""
+    if max(levels) > model.card.levels_px[1] and way == "model":
+        plan.note(f"Extrapolated: a blur of {max(levels):.1f} px lies outside the trained range.")
+    if way == "optics" and min(levels) < facts.level_px - _SAME:
+        plan.note(f"Optics can only blur: planes nearer to focus than {facts.level_px:.1f} px are the plane as it is.")
+        return [max(level, facts.level_px) for level in levels]
+    return levels
+
+
+def _by_model(
+    stack: FocalStack, index: tuple[int, ...], part: Any, levels: Sequence[float], facts: PlaneFacts, engine: Engine
+) -> list[NDArray[np.float64]]:
+    shifts = [level - facts.level_px for level in levels]
+    rungs = engine.rungs(facts, *shifts)
+    counts = finite(read_region(stack, index, part, engine.halo(facts, rungs)), keep_nan=True)
+    coded = engine.encode(counts, facts, rungs, remainder=keeps_remainder(facts, *shifts))
+    return [coded.at(shift) for shift in shifts]
+
+
+def _by_optics(
+    stack: FocalStack, index: tuple[int, ...], part: Any, levels: Sequence[float], facts: PlaneFacts, engine: Engine
+) -> list[NDArray[np.float64]]:
+    physics = PhysicsFrontEnd(facts.optics)
+    halo = physics.reach(facts.level_px, levels)
+    counts = finite(read_region(stack, index, part, halo), keep_nan=True)
+    plane = torch.from_numpy(facts.intensity.normalise(counts))[None, None].to(engine.device)
+    with torch.inference_mode():
+        blurred = physics.rung_copies(plane, facts.level_px, facts.noise, levels, halo)[0].cpu().numpy()
+    own = counts[halo:-halo, halo:-halo].astype(np.float64)
+    return [
+        own if abs(level - facts.level_px) < _SAME else facts.intensity.counts(picture)
+        for level, picture in zip(levels, blurred, strict=True)
+    ]
