@@ -188,6 +188,37 @@ class FocalStack:
         """Optics of a channel, None when the stack is not calibrated."""
         return self.calibration.optics(channel)
 
+    def calibrated(
+        self,
+        *,
+        na: float | None = None,
+        wavelength_um: float | None = None,
+        index: float | None = None,
+        pixel_size_um: float | None = None,
+        z_step_um: float | None = None,
+    ) -> FocalStack:
+        """Same pixels, with numbers of the microscope that go before those of the file; None leaves a number as it is.
+
+        Raises
+        ------
+        CalibrationError
+            If a number is not physical.
+        """
+        given = {"na": na, "index": index, "pixel_size_um": pixel_size_um, "z_step_um": z_step_um}
+        for name, value in {**given, "wavelength_um": wavelength_um}.items():
+            if value is not None and not value > 0:
+                raise CalibrationError(f"{name} must be a positive number, got {value}.")
+        immersion = index or self.calibration.index or 1.0
+        if na is not None and na >= immersion:
+            raise CalibrationError(
+                f"The numerical aperture must be below the immersion index, got NA {na} with index {immersion}: give "
+                "the index (1.33 water, 1.518 oil)."
+            )
+        changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+        if wavelength_um is not None:
+            changes["wavelengths_um"] = (wavelength_um,)
+        return replace(self, calibration=self.calibration.replace(**changes))
+
     def with_array(self, array: Pixels, **provenance: Any) -> FocalStack:
         """Same axes and calibration, other pixels, provenance added."""
         return replace(self, array=array, provenance={**self.provenance, **provenance})

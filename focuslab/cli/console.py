@@ -3,14 +3,17 @@
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from focuslab.errors import RequestError
 
-__all__ = ["errors", "fail", "follow", "out", "progress_bar", "with_extra"]
+if TYPE_CHECKING:
+    from focuslab.refocusing.batch import BatchProgress, Outcome
+
+__all__ = ["errors", "fail", "follow", "out", "outcomes", "progress_bar", "with_extra"]
 
 Result = TypeVar("Result")
 
@@ -38,7 +41,7 @@ def with_extra(extra: str, *packages: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(title: str) -> Iterator[Callable[[float, int], None]]:
     """A bar with the time left; call what it gives with the number done and of all."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
@@ -58,3 +61,12 @@ def follow(title: str, steps: Generator[Any, None, Result]) -> Result:
             return result
         finally:
             steps.close()
+
+
+def outcomes(steps: "Generator[BatchProgress, None, list[Outcome]]") -> "Iterator[Outcome]":
+    """What comes of many jobs, one by one, over a bar with the time left."""
+    with progress_bar("files") as tell:
+        for step in steps:
+            tell(step.done, step.total)
+            if step.outcome is not None:
+                yield step.outcome

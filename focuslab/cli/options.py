@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from focuslab.errors import CalibrationError
 from focuslab.io import read
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 __all__ = [
     "Axes",
@@ -22,7 +21,6 @@ __all__ = [
     "Rgb",
     "Wavelength",
     "ZStep",
-    "calibrated",
     "open_stack",
 ]
 
@@ -77,40 +75,10 @@ def open_stack(
     z_step_um: float | None = None,
 ) -> FocalStack:
     """Open a file; what the user says of the optics goes before what the file says."""
-    return calibrated(
-        read(path, axes=axes, focus_axis=focus_axis, rgb=rgb),
+    return read(path, axes=axes, focus_axis=focus_axis, rgb=rgb).calibrated(
         na=na,
         wavelength_um=wavelength_um,
         index=index,
         pixel_size_um=pixel_size_um,
         z_step_um=z_step_um,
     )
-
-
-def calibrated(
-    stack: FocalStack,
-    *,
-    na: float | None = None,
-    wavelength_um: float | None = None,
-    index: float | None = None,
-    pixel_size_um: float | None = None,
-    z_step_um: float | None = None,
-) -> FocalStack:
-    """Return the stack with the given numbers in its calibration, checked."""
-    from dataclasses import replace
-
-    given = {"na": na, "index": index, "pixel_size_um": pixel_size_um, "z_step_um": z_step_um}
-    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    if wavelength_um is not None:
-        changes["wavelengths_um"] = (wavelength_um,)
-    for name, value in {**given, "wavelength_um": wavelength_um}.items():
-        if value is not None and not value > 0:
-            raise CalibrationError(f"{name} must be a positive number, got {value}.")
-    if na is not None and na >= (index or stack.calibration.index or 1.0):
-        found = index or stack.calibration.index or 1.0
-        raise CalibrationError(
-            f"The numerical aperture must be below the immersion index, got NA {na} with index {found}: give --index "
-            "(1.33 water, 1.518 oil)."
-        )
-    known: Calibration = stack.calibration.replace(**changes)
-    return replace(stack, calibration=known)

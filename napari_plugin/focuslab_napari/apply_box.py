@@ -93,7 +93,7 @@ class ApplyBox(QWidget):
         said = asked.image.stack.calibration.model_dump()
         image = asked.image
         if asked.scope == PLANE:
-            of_plane, kept = plane_calibration(image, asked), (layer.ndim - 2, layer.ndim - 1)
+            of_plane, kept = plane_calibration(image.stack, asked.index), (layer.ndim - 2, layer.ndim - 1)
             result = put_result(
                 self.viewer, layer, "refocused plane", pixels, provenance, calibration=of_plane, kept=kept
             )

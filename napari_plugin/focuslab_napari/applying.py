@@ -114,11 +114,10 @@ def _copy(stack: FocalStack, only: list[tuple[int, ...]] | None) -> NDArray[Any]
     return out
 
 
-def plane_calibration(image: LayerImage, asked: Application) -> dict[str, Any]:
-    """Calibration of the plane on screen: the wavelength of its channel alone."""
-    said = image.stack.calibration
-    channel = image.stack.position(asked.index, "C")
-    return said.replace(wavelengths_um=(said.wavelength_um(channel),), channel_names=()).model_dump()
+def plane_calibration(stack: FocalStack, index: tuple[int, ...]) -> dict[str, Any]:
+    """Calibration of one plane: the wavelength of its channel alone."""
+    said = stack.calibration
+    return said.replace(wavelengths_um=(said.wavelength_um(stack.position(index, "C")),), channel_names=()).model_dump()
 
 
 class _OnePlane:

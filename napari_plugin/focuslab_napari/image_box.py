@@ -3,16 +3,16 @@
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtGui import QDoubleValidator
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QWidget
 
 from focuslab.errors import FocusLabError
 from focuslab_napari.layers import NUMBERS, LayerImage, axes_of, image_layers, read_layer
-from focuslab_napari.preferences import remember_optics, remembered_optics
+from focuslab_napari.number_fields import positive_field
+from focuslab_napari.preferences import type_numbers, typed_numbers
 
-__all__ = ["ImageBox"]
+__all__ = ["TITLES", "ImageBox"]
 
-_TITLES = {
+TITLES = {
     "pixel_size_um": ("Pixel size", "um"),
     "z_step_um": ("Focus step", "um"),
     "na": ("NA", ""),
@@ -37,7 +37,6 @@ class ImageBox(QWidget):
         super().__init__()
         self.viewer = viewer
         self.image: LayerImage | None = None
-        self.typed: dict[str, float] = {}
         self._version: dict[str, int] = {}
         self.layers = QComboBox()
         self.layers.setToolTip("Image layer to refocus")
@@ -86,7 +85,7 @@ class ImageBox(QWidget):
             try:
                 self.image = read_layer(
                     layer,
-                    typed=self.typed,
+                    typed=typed_numbers(layer),
                     focus_axis=self.focus_axis.currentData(),
                     per_channel=self.per_channel.isChecked(),
                 )
@@ -108,13 +107,9 @@ class ImageBox(QWidget):
         form.addRow("Focus axis", self.focus_axis)
         form.addRow("", self.per_channel)
         for name in NUMBERS:
-            title, unit = _TITLES[name]
-            field, origin = QLineEdit(), QLabel()
+            title, unit = TITLES[name]
+            field, origin = positive_field("not known"), QLabel()
             origin.setMinimumWidth(origin.fontMetrics().horizontalAdvance("FocusLab") + 6)  # the widest source
-            check = QDoubleValidator(0.0, 1e6, 6)
-            check.setNotation(QDoubleValidator.Notation.StandardNotation)
-            field.setValidator(check)
-            field.setPlaceholderText("not known")
             field.editingFinished.connect(lambda name=name: self._typed(name))
             row = QHBoxLayout()
             row.addWidget(field, 1)
@@ -136,7 +131,8 @@ class ImageBox(QWidget):
                 self._version[layer.unique_id] = 0
                 layer.events.name.connect(self._list)
                 layer.events.data.connect(lambda _, layer=layer: self._replaced(layer))
-                for event_of in (layer.events.scale, layer.events.units, layer.events.axis_labels):
+                looks = layer.events
+                for event_of in (looks.scale, looks.units, looks.axis_labels, looks.metadata):
                     event_of.connect(lambda _, layer=layer: self.read() if layer is self.layer else None)
         at = self.layers.findData(before)
         self.layers.setCurrentIndex(at if at >= 0 else len(found) - 1)
@@ -146,7 +142,6 @@ class ImageBox(QWidget):
 
     def _chosen(self, _: int = 0) -> None:
         layer = self.layer
-        self.typed = remembered_optics(getattr(layer.source, "path", None)) if layer is not None else {}
         self.focus_axis.clear()
         self.focus_axis.addItem("as labelled", None)
         if layer is not None and layer.ndim <= 5:
@@ -166,18 +161,13 @@ class ImageBox(QWidget):
         shown = self._value(name)
         if text == ("" if shown is None else f"{shown:g}"):
             return
-        if text and float(text) > 0:
-            self.typed[name] = float(text)
-        else:
-            self.typed.pop(name, None)
-        layer = self.layer
-        if layer is not None:
-            remember_optics(getattr(layer.source, "path", None), self.typed)
-        self.read()
+        if (layer := self.layer) is not None:
+            typed = {k: v for k, v in typed_numbers(layer).items() if k != name}
+            type_numbers(layer, {**typed, name: float(text)} if text and float(text) > 0 else typed)
 
     def _value(self, name: str) -> float | None:
         if self.image is None:
-            return self.typed.get(name)
+            return None if self.layer is None else typed_numbers(self.layer).get(name)
         said = self.image.stack.calibration
         return said.wavelength_um(0) if name == "wavelength_um" else getattr(said, name)
 

@@ -49,7 +49,7 @@ class JobBar(QWidget):
             row.addWidget(widget)
         self.stop.clicked.connect(self.cancel)
         self._worker: Any = None
-        self._began = 0.0
+        self._began, self._count = 0.0, 0
         self.hide()
 
     @property
@@ -63,6 +63,7 @@ class JobBar(QWidget):
         steps: Callable[[], Generator[Any, None, Any]],
         done: Callable[[Any], None],
         step: Callable[[Any], None] | None = None,
+        total: int = 0,
     ) -> None:
         """Run a generator of progress.
 
@@ -76,6 +77,8 @@ class JobBar(QWidget):
             Takes its result, in the GUI thread.
         step
             Takes everything that is yielded, in the GUI thread.
+        total
+            Number of yields, where they are not `Progress`.
         """
         if self.running:
             show_warning("One job is running already: wait for it, or cancel it.")
@@ -83,13 +86,13 @@ class JobBar(QWidget):
         worker = create_worker(
             refusals_yielded, steps, _start_thread=False, _ignore_errors=True, _progress={"desc": title, "total": 0}
         )
-        worker.yielded.connect(lambda made: self._yielded(worker, made, step))
+        worker.yielded.connect(lambda made: self._yielded(worker, made, step, total))
         worker.returned.connect(
             lambda result: done(result) if worker is self._worker and not isinstance(result, Refused) else None
         )
         worker.errored.connect(raise_it)
         worker.finished.connect(lambda: self._ended(worker))
-        self._worker, self._began = worker, time.monotonic()
+        self._worker, self._began, self._count = worker, time.monotonic(), 0
         self.bar.setValue(0)
         self.left.setText("")
         self.show()
@@ -103,16 +106,17 @@ class JobBar(QWidget):
             self.hide()
             self.finished.emit()
 
-    def _yielded(self, worker: Any, made: Any, step: Callable[[Any], None] | None) -> None:
+    def _yielded(self, worker: Any, made: Any, step: Callable[[Any], None] | None, count: int) -> None:
         if worker is not self._worker:
             return
+        self._count += 1
         if isinstance(made, Refused):
             show_warning(made.sentence)
         elif step is not None:
             step(made)
-        total = getattr(made, "total", 0)
+        total = getattr(made, "total", count)
         if total:
-            share = made.done / total
+            share = getattr(made, "done", self._count) / total
             self.bar.setValue(round(share * _THOUSANDTHS))
             if share > 0:
                 self.left.setText(f"{(time.monotonic() - self._began) * (1 - share) / share:.0f} s left")

@@ -3,15 +3,39 @@
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QWidget
 
 from focuslab.errors import FocusLabError
-from focuslab_napari.preferences import preference
+from focuslab_napari.preferences import preference, remember_model, remembered_models
 
-__all__ = ["ModelBox"]
+__all__ = ["ModelBox", "announce_model"]
 
 _OTHER = "from a folder ..."
+
+
+class _News(QObject):
+    """Tells all lists of models of a new one."""
+
+    added = Signal(str)
+
+
+_news = _News()
+
+
+def announce_model(folder: Path) -> None:
+    """Put a bundle into every list of models, now and in later sessions.
+
+    Raises
+    ------
+    ModelError
+        If it is not a bundle that refocuses.
+    """
+    from focuslab.models.bundle import load_bundle
+
+    load_bundle(folder)
+    remember_model(folder)
+    _news.added.emit(str(folder))
 
 
 class ModelBox(QWidget):
@@ -42,6 +66,9 @@ class ModelBox(QWidget):
         for name in _bundled():
             self.models.addItem(name, name)
         self.models.addItem(_OTHER, None)
+        for path in remembered_models():
+            self._list(path)
+        _news.added.connect(self._list)
         self._known = self.models.currentData()
         self.models.activated.connect(self._chosen)
         self.devices.activated.connect(lambda _: self._show())
@@ -65,16 +92,14 @@ class ModelBox(QWidget):
         ModelError
             If it is not a bundle that refocuses.
         """
-        from focuslab.models.bundle import load_bundle
-
-        card = load_bundle(path).card
-        at = self.models.findData(str(path))
-        if at < 0:
-            at = self.models.count() - 1
-            self.models.insertItem(at, f"{card.name} ({Path(path).name})", str(path))
-        self.models.setCurrentIndex(at)
+        announce_model(Path(path))
+        self.models.setCurrentIndex(self.models.findData(str(path)))
         self._known = str(path)
         self._show()
+
+    def _list(self, path: str) -> None:
+        if self.models.findData(path) < 0:
+            self.models.insertItem(self.models.count() - 1, f"{_card(path).name} ({Path(path).name})", path)
 
     def tell_device(self, device: str) -> None:
         """Show what `auto` chose."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from qtpy.QtCore import QSettings
 
-__all__ = ["first_run", "preference", "remember_optics", "remembered_optics"]
+__all__ = ["first_run", "preference", "remember_model", "remembered_models", "type_numbers", "typed_numbers"]
 
 _DEFAULTS = {"device": "auto", "tile": 1024}
 
@@ -21,16 +21,32 @@ def preference(name: str) -> Any:
         return _DEFAULTS[name]
 
 
-def remembered_optics(path: str | None) -> dict[str, float]:
-    """Numbers that were typed for a file."""
-    said = _store().value(f"optics/{_key(path)}", "{}") if path else "{}"
-    return dict(json.loads(said))
+def typed_numbers(layer: Any) -> dict[str, float]:
+    """Numbers that the user typed for a layer, in whichever panel, or before for the file that it is from."""
+    about = layer.metadata.get("focuslab", {})
+    if "typed" in about:
+        return dict(about["typed"])
+    path = _path(layer)
+    return dict(json.loads(_store().value(f"optics/{_key(path)}", "{}"))) if path else {}
 
 
-def remember_optics(path: str | None, typed: dict[str, float]) -> None:
-    """Keep what was typed for a file."""
-    if path:
+def type_numbers(layer: Any, typed: dict[str, float]) -> None:
+    """Keep what was typed for a layer, and for its file; all panels hear of it by the layer's metadata."""
+    if path := _path(layer):
         _store().setValue(f"optics/{_key(path)}", json.dumps(typed))
+    about = layer.metadata.get("focuslab", {})
+    layer.metadata = {**layer.metadata, "focuslab": {**about, "typed": typed}}
+
+
+def remembered_models() -> list[str]:
+    """Folders of models that were trained or opened here, and are still there."""
+    said = json.loads(_store().value("models", "[]"))
+    return [path for path in said if (Path(path) / "card.json").is_file()]
+
+
+def remember_model(folder: Path) -> None:
+    """Keep a model for the lists of later sessions."""
+    _store().setValue("models", json.dumps(list(dict.fromkeys([*remembered_models(), str(folder)]))))
 
 
 def first_run() -> bool:
@@ -45,5 +61,10 @@ def _store() -> QSettings:
     return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "FocusLab", "napari")
 
 
-def _key(path: str | None) -> str:
-    return Path(str(path)).resolve().as_posix().replace("/", "|")
+def _path(layer: Any) -> str | None:
+    """File that a layer is from, opened by napari or by FocusLab."""
+    return getattr(layer.source, "path", None) or layer.metadata.get("focuslab", {}).get("path")
+
+
+def _key(path: str) -> str:
+    return Path(path).resolve().as_posix().replace("/", "|")

@@ -8,18 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from napari.utils.notifications import show_info
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QLabel, QScrollArea, QTabWidget, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QTabWidget, QWidget
 
 from focuslab.optics.optics import Optics
 from focuslab_napari.apply_box import FROM_STEP, SHARPEST, ApplyBox
 from focuslab_napari.applying import PLANE, Application
 from focuslab_napari.compare_box import CompareBox, sheet_moves
-from focuslab_napari.groups import groups
 from focuslab_napari.image_box import ImageBox
 from focuslab_napari.model_box import ModelBox
 from focuslab_napari.on_screen import plane_on_screen, visible_rectangle
+from focuslab_napari.panel import Panel, sentence_label
 from focuslab_napari.preferences import first_run
 from focuslab_napari.preview import LivePreview
 from focuslab_napari.session import LevelFound, Move, Session, ViewRequest
@@ -34,18 +33,12 @@ _PAN = 120  # ms that the camera must rest before the view is drawn anew
 _KEYS = {"Alt-Left": -1, "Alt-Right": 1}
 
 
-class RefocusPanel(QScrollArea):
-    """Dock widget of a viewer.
-
-    Parameters
-    ----------
-    napari_viewer
-        The viewer; napari passes it by this name.
-    """
+class RefocusPanel(Panel):
+    """Slider, live preview, comparison, apply, trust."""
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self.viewer, self.session = napari_viewer, Session()
+        super().__init__(napari_viewer)
+        self.session = Session()
         self._dragging_camera = QTimer(self)
         self._dragging_camera.setSingleShot(True)
         self.images, self.model, self.shift, self.pair = ImageBox(napari_viewer), ModelBox(), ShiftBox(), TwoPlanesBox()
@@ -53,8 +46,7 @@ class RefocusPanel(QScrollArea):
         self.compare = CompareBox(napari_viewer, self.session, self.preview, self._sheet)
         self.applying = ApplyBox(napari_viewer, self.session, self.application)
         self.trust = TrustBox(napari_viewer, self.session, self._to_check, lambda: self.shift.level_px)
-        self.state = QLabel("")
-        self.state.setWordWrap(True)
+        self.state = sentence_label()
         self.tabs = QTabWidget()
         self.tabs.addTab(self.shift, "One plane")
         self.tabs.addTab(self.pair, "Two planes")
@@ -107,22 +99,6 @@ class RefocusPanel(QScrollArea):
             device=self.model.device,
         )
 
-    def close_panel(self) -> None:
-        """Stop all work, let go of keys and of the viewer."""
-        for box in (self.applying, self.images):
-            box.close_events()
-        for bar in (self.compare.job, self.trust.job):
-            bar.cancel()
-        self.preview.close()
-        self._keys(bind=False)
-        for event, action in self._events():
-            event.disconnect(action)
-
-    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802, Qt calls it so
-        """Let go of everything when the dock is closed."""
-        self.close_panel()
-        super().closeEvent(event)
-
     @property
     def _two(self) -> bool:
         return self.tabs.currentWidget() is self.pair
@@ -136,11 +112,7 @@ class RefocusPanel(QScrollArea):
             "Apply": self.applying,
             "Trust": self.trust,
         }
-        inner = groups(parts, self.state)
-        self.setWidget(inner)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(inner.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width() + 4)
+        self.lay_out(parts, self.state)
 
     def _connect(self) -> None:
         self.images.changed.connect(self._image_changed)
@@ -155,7 +127,16 @@ class RefocusPanel(QScrollArea):
         self._dragging_camera.timeout.connect(self.preview.refresh)
         for event, action in self._events():
             event.connect(action)
+            self.when_closed(lambda event=event, action=action: event.disconnect(action))
         self._keys(bind=True)
+        self.when_closed(
+            self.applying.close_events,
+            self.images.close_events,
+            self.compare.job.cancel,
+            self.trust.job.cancel,
+            self.preview.close,
+            lambda: self._keys(bind=False),
+        )
 
     def _events(self) -> list[tuple[Any, Any]]:
         camera, dims = self.viewer.scene.camera.events, self.viewer.dims.events

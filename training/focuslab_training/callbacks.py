@@ -1,15 +1,12 @@
-"""What happens around the steps of a run: its length, its learning curve, its checkpoints.
+"""What happens around the steps of a run: its length, its checkpoints, its end.
 
 Every decision that depends on the clock is taken by the first process and told to the others, so that many processes
 stop and save together.
 """
 
-import csv
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +16,12 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from focuslab.errors import OutputError
-from focuslab_training.systems import System
+from focuslab_training.status import STOP
 
-__all__ = ["Checkpoints", "LearningCurve", "Report", "Schedule", "average_of"]
+__all__ = ["Checkpoints", "Schedule", "StopFile", "average_of"]
 
 _WARM = 0.02  # share of the run over which the learning rate rises
 _LOWEST = 0.01  # of the peak, at the end
-_EVERY = 50  # steps between entries of the learning curve
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Where a part of a run stands: share done (0..1), step, seconds left, mean figures since the last report."""
-
-    done: float
-    step: int
-    seconds_left: float
-    figures: dict[str, float]
 
 
 class Schedule(Callback):
@@ -86,74 +72,6 @@ class Schedule(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self._before = state_dict["seconds"]
-
-
-class LearningCurve(Callback):
-    """Learning curve as CSV (step, name, value) and for TensorBoard, with pictures, and reports to the caller.
-
-    Parameters
-    ----------
-    path
-        The CSV file; a resumed run goes on in it, from its checkpoint.
-    schedule
-        Says how much is done.
-    report
-        Called after every few steps.
-    """
-
-    def __init__(self, path: Path, schedule: Schedule, report: Callable[[Report], None] | None) -> None:
-        self.path, self.schedule, self.report = path, schedule, report
-        self._figures: dict[str, list[float]] = defaultdict(list)
-
-    def on_train_start(self, trainer: pl.Trainer, system: pl.LightningModule) -> None:
-        """Drop entries from after the checkpoint."""
-        if trainer.is_global_zero and self.path.is_file():
-            rows = list(csv.reader(self.path.read_text().splitlines()))
-            kept = [row for row in rows[1:] if int(row[0]) <= trainer.global_step]
-            self._write([*rows[:1], *kept], "w")
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, system: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        """Collect the terms of a step."""
-        for name, term in outputs["terms"].items():
-            self._figures[name].append(float(term))
-        step, ends = trainer.global_step, trainer.should_stop
-        if trainer.is_global_zero and (step % _EVERY == 0 or ends):
-            means = {name: sum(values) / len(values) for name, values in self._figures.items()}
-            self._figures.clear()
-            self._record(trainer, means)
-            done = max(self.schedule.done, 1e-6)
-            left = self.schedule.seconds * (1 - done) / done
-            if self.report is not None:
-                self.report(Report(self.schedule.done, step, left, means))
-
-    def on_validation_end(self, trainer: pl.Trainer, system: pl.LightningModule) -> None:
-        """Record the figures of a validation."""
-        if trainer.is_global_zero:
-            found = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("validation")}
-            self._record(trainer, found)
-
-    def on_validation_batch_start(
-        self, trainer: pl.Trainer, system: pl.LightningModule, batch: Any, index: int, loader: int = 0
-    ) -> None:
-        """Show what the averaged network does with the first validation batch."""
-        if index == 0 and trainer.is_global_zero and isinstance(system, System) and trainer.loggers:
-            with torch.no_grad():
-                picture = system.picture(batch)
-            if picture is not None:
-                trainer.loggers[0].experiment.add_image("pictures", picture, trainer.global_step)
-
-    def _record(self, trainer: pl.Trainer, figures: dict[str, float]) -> None:
-        if not self.path.is_file():
-            self._write([["step", "name", "value"]], "w")
-        self._write([[str(trainer.global_step), name, f"{value:.5f}"] for name, value in sorted(figures.items())], "a")
-        for logger in trainer.loggers:
-            logger.log_metrics(figures, trainer.global_step)
-
-    def _write(self, rows: list[list[str]], mode: str) -> None:
-        with self.path.open(mode, newline="") as file:
-            csv.writer(file).writerows(rows)
 
 
 class Checkpoints(Callback):
@@ -210,6 +128,26 @@ class Checkpoints(Callback):
                 "go on with --resume."
             ) from error
         self._saved = time.monotonic()
+
+
+class StopFile(Callback):
+    """Ends a run after the step at work, when there is a file `stop` in its folder.
+
+    Attributes
+    ----------
+    seen
+        Whether it was there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.seen = folder / STOP, False
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, system: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """Look for the file."""
+        if trainer.strategy.broadcast(self.path.exists()):
+            self.seen = trainer.should_stop = True
 
 
 def average_of(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:

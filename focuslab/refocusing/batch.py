@@ -1,0 +1,179 @@
+"""Many images through one engine, each into its own file; one that fails is reported and the others go on."""
+
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from focuslab.errors import FocusLabError, OutputError, RequestError
+from focuslab.io import StackWriter, read
+from focuslab.refocusing.engine import Engine
+from focuslab.refocusing.request import RefocusRequest
+from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
+from focuslab.stack import FocalStack
+
+__all__ = ["BatchProgress", "Job", "Outcome", "batch_steps", "files_in", "jobs_of", "summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image: what it is called, how it is opened, where its result goes; its file, if it is one."""
+
+    name: str
+    open: Callable[[], FocalStack]
+    target: Path
+    source: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a job: its provenance, or the error that it ended with."""
+
+    job: Job
+    provenance: dict[str, Any] | None = None
+    error: FocusLabError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """Images done, the one at work counted by its share; of all; and an outcome, when one is known."""
+
+    done: float
+    total: int
+    outcome: Outcome | None = None
+
+
+def files_in(folder: Path, files: str = "*.tif*") -> list[Path]:
+    """Images of a folder whose names match a glob, sorted.
+
+    Raises
+    ------
+    RequestError
+        If there is no such folder, or nothing in it matches.
+    """
+    if not folder.is_dir():
+        raise RequestError(f"There is no folder {folder}.")
+    found = sorted(p for p in folder.glob(files) if p.is_file() and not p.name.startswith("."))
+    if not found:
+        raise RequestError(f"No file in {folder} matches {files!r}: choose another folder or another pattern.")
+    return found
+
+
+def jobs_of(
+    files: Sequence[Path], output: Path, opened: Callable[[Path], FocalStack] = read, *, below: Path | None = None
+) -> list[Job]:
+    """Jobs that write every file under its own name into a folder, keeping subfolders `below` one.
+
+    Raises
+    ------
+    RequestError
+        If two would have the same name.
+    """
+    targets = [output / (path.relative_to(below) if below is not None else path.name) for path in files]
+    twice = sorted({t.name for t in targets if targets.count(t) > 1})
+    if twice:
+        raise RequestError(f"Several inputs are called {twice[0]}: refocus them into different folders.")
+    return [
+        Job(path.name, lambda path=path: opened(path), target, path)  # type: ignore[misc]
+        for path, target in zip(files, targets, strict=True)
+    ]
+
+
+def batch_steps(
+    jobs: Sequence[Job],
+    request: RefocusRequest,
+    engine: Engine,
+    *,
+    overwrite: bool = False,
+    keep_nan: bool = False,
+    tile: int = DEFAULT_TILE,
+) -> Generator[BatchProgress, None, list[Outcome]]:
+    """Refocus every image into its file.
+
+    Parameters
+    ----------
+    jobs
+        What to do.
+    request, engine, keep_nan, tile
+        As in `refocus_steps`.
+    overwrite
+        Replace results that are there.
+
+    Yields
+    ------
+    BatchProgress
+        Closing the generator leaves no half file.
+
+    Returns
+    -------
+    list of Outcome
+        Of every job.
+    """
+    outcomes = []
+    for i, job in enumerate(jobs):
+        yield BatchProgress(i, len(jobs))
+        try:
+            provenance = yield from _one(job, i, len(jobs), request, engine, overwrite, keep_nan, tile)
+            outcomes.append(Outcome(job, provenance))
+        except FocusLabError as error:
+            outcomes.append(Outcome(job, error=error))
+        yield BatchProgress(i + 1, len(jobs), outcomes[-1])
+    return outcomes
+
+
+def summary(provenance: dict[str, Any]) -> str:
+    """What was done to an image, in one line."""
+    planes = provenance["planes"]
+    done = [p for p in planes if "level_px" in p]
+    if not done:
+        return f"{len(planes)} planes copied"
+    levels = sorted(p["level_px"] for p in done)
+    shifts = sorted(p["shift_px"] for p in done)
+    spread = f"{levels[0]:.1f}" if levels[0] == levels[-1] else f"{levels[0]:.1f} to {levels[-1]:.1f}"
+    moved = f"{shifts[0]:+.1f}" if shifts[0] == shifts[-1] else f"{shifts[0]:+.1f} to {shifts[-1]:+.1f}"
+    sure = [p["confidence"] for p in done if "confidence" in p]
+    origin = done[0]["level"] + (f", {min(sure):.0%} sure" if sure else "")
+    text = f"{len(done)} planes, blur level {spread} px ({origin}), shift {moved} px"
+    return text + (f", {provenance['saturated_pixels']} pixels saturated" if provenance["saturated_pixels"] else "")
+
+
+def _one(
+    job: Job,
+    place: int,
+    total: int,
+    request: RefocusRequest,
+    engine: Engine,
+    overwrite: bool,
+    keep_nan: bool,
+    tile: int,
+) -> Generator[BatchProgress, None, dict[str, Any]]:
+    stack = job.open()
+    if job.source is not None and job.target.exists() and job.target.resolve() == job.source.resolve():
+        raise OutputError(f"{job.target} is the input itself: write to another folder or name.")
+    with _made(job.target.parent), StackWriter(job.target, stack, overwrite=overwrite) as writer:
+        steps = refocus_steps(stack, request, engine, writer.array, keep_nan=keep_nan, tile=tile)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                writer.provenance = end.value
+                return dict(end.value)
+            yield BatchProgress(place + step.done / step.total, total)
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; if what follows fails, unmake what is new and empty of it."""
+    fresh = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    try:
+        yield
+    except BaseException:
+        for path in fresh:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise

@@ -1,0 +1,88 @@
+"""Named numbers to be typed, one below the other: some that always have a value, some that may be left open."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from qtpy.QtGui import QDoubleValidator
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLineEdit, QSpinBox, QWidget
+
+__all__ = ["Number", "NumberFields", "OpenNumbers", "positive_field"]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number: title, unit, first value, range, decimals (0: whole)."""
+
+    title: str
+    value: float
+    low: float
+    high: float
+    decimals: int = 2
+    unit: str = ""
+
+
+class NumberFields(QWidget):
+    """Spin boxes for numbers by name."""
+
+    def __init__(self, numbers: Mapping[str, Number]) -> None:
+        super().__init__()
+        self.form = QFormLayout(self)
+        self.form.setContentsMargins(0, 0, 0, 0)
+        self.boxes: dict[str, QSpinBox | QDoubleSpinBox] = {}
+        for name, number in numbers.items():
+            box: QSpinBox | QDoubleSpinBox
+            if number.decimals:
+                box = QDoubleSpinBox()
+                box.setDecimals(number.decimals)
+                box.setRange(number.low, number.high)
+                box.setSingleStep(10.0 ** -(number.decimals - 1))
+                box.setValue(number.value)
+            else:
+                box = QSpinBox()
+                box.setRange(int(number.low), int(number.high))
+                box.setValue(int(number.value))
+            box.setSuffix(f" {number.unit}" if number.unit else "")
+            self.form.addRow(number.title, box)
+            self.boxes[name] = box
+
+    def __getitem__(self, name: str) -> float:
+        return self.boxes[name].value()
+
+    def whole(self, name: str) -> int:
+        """A number that is whole."""
+        return int(self.boxes[name].value())
+
+
+class OpenNumbers(QWidget):
+    """Positive numbers that may be left open.
+
+    Parameters
+    ----------
+    titles
+        Title and unit of each number, by name.
+    hint
+        What an open field shows.
+    """
+
+    def __init__(self, titles: Mapping[str, tuple[str, str]], hint: str) -> None:
+        super().__init__()
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        self.fields: dict[str, QLineEdit] = {}
+        for name, (title, unit) in titles.items():
+            self.fields[name] = positive_field(hint)
+            form.addRow(f"{title}, {unit}" if unit else title, self.fields[name])
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The numbers that were typed."""
+        return {name: float(f.text()) for name, f in self.fields.items() if f.text() and float(f.text()) > 0}
+
+
+def positive_field(hint: str) -> QLineEdit:
+    """Line for a positive number."""
+    field, check = QLineEdit(), QDoubleValidator(0.0, 1e6, 6)
+    check.setNotation(QDoubleValidator.Notation.StandardNotation)
+    field.setValidator(check)
+    field.setPlaceholderText(hint)
+    return field

@@ -1,0 +1,224 @@
+"""The training panel: a new model from focal stacks, in a process of its own; the loss and pictures while it learns."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from napari.utils.notifications import show_info, show_warning
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QPixmap
+from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
+
+from focuslab.errors import FocusLabError, RequestError
+from focuslab_napari.curve_plot import CurvePlot
+from focuslab_napari.image_box import TITLES
+from focuslab_napari.layers import image_layers
+from focuslab_napari.model_box import ModelBox, announce_model
+from focuslab_napari.number_fields import Number, NumberFields, OpenNumbers
+from focuslab_napari.panel import Panel, form_of, sentence_label
+from focuslab_napari.path_field import FolderField
+from focuslab_napari.training_process import (
+    TrainingOrder,
+    last_words,
+    learning_curves,
+    recipes,
+    start_training,
+    stop_training,
+)
+
+__all__ = ["TrainingPanel"]
+
+FOLDER, LAYERS, NOTHING = "files of a folder", "selected layers", "none (phantoms alone)"
+_EVERY = 500  # ms between looks at the run
+_LENGTH = {"minutes": Number("Length", 10.0, 0.05, 10_000, 2, "min")}
+_SHOWN = ("sharpest", "reconstruction", "level", "validation")  # of the figures of a run
+
+
+class TrainingPanel(Panel):
+    """Choice of data and recipe, start, stop, and what the run is doing."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
+        self.recipe, self.what, self.source = QComboBox(), sentence_label(), QComboBox()
+        self.folder, self.output = FolderField("Folder of focal stacks"), FolderField("Folder of the new model")
+        self.known, self.model, self.length = OpenNumbers(TITLES, "as the file says"), ModelBox(), NumberFields(_LENGTH)
+        self.all, self.resume = (
+            QCheckBox("Train on every stack, validate on none"),
+            QCheckBox("Go on with the run there"),
+        )
+        self.train, self.stop = QPushButton("Train"), QPushButton("Stop, keep the best")
+        self.bar, self.plot, self.picture = QProgressBar(), CurvePlot(napari_viewer, "step"), QLabel()
+        self.about = sentence_label()
+        self.source.addItems([FOLDER, LAYERS, NOTHING])
+        self.stop.setEnabled(False)
+        self.bar.setRange(0, 1000)
+        self.picture.setToolTip("The plane, what the model makes of it, the truth")
+        self.process: Any = None
+        self._watched: Path | None = None
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self.look)
+        buttons = QWidget()
+        row = QHBoxLayout(buttons)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.train)
+        row.addWidget(self.stop)
+        self.lay_out(
+            {
+                "Recipe": form_of({"Recipe": self.recipe}, self.what, self.length),
+                "Focal stacks": form_of({"From": self.source, "Folder": self.folder}, self.known, self.all),
+                "Start from": self.model,
+                "New model": form_of({"Into": self.output}, self.resume, buttons, self.bar, self.plot, self.picture),
+            },
+            self.about,
+        )
+        self.recipe.currentTextChanged.connect(self._describe)
+        self.source.currentTextChanged.connect(lambda text: self.folder.setEnabled(text == FOLDER))
+        self.output.changed.connect(self.watch)
+        self.train.clicked.connect(self.start)
+        self.stop.clicked.connect(self.end)
+        self.when_closed(self._timer.stop)  # the run goes on
+        try:
+            self.recipe.addItems(list(recipes()))
+            self.recipe.setCurrentText("finetune")
+        except FocusLabError as error:
+            self._say(str(error))
+            self.train.setEnabled(False)
+
+    def start(self) -> None:
+        """Start a run, and watch it."""
+        from focuslab_training.status import TrainingStatus
+
+        try:
+            order = self._order()
+            said = TrainingStatus.of(order.output)
+            if said is not None and not order.resume:
+                raise RequestError(f"{order.output} holds a run already: go on with it, or name another folder.")
+            self.process = start_training(order)
+        except FocusLabError as error:
+            self._say(str(error))
+            show_warning(str(error))
+            return
+        self._watch(order.output)
+        self.about.setText("Starting ...")
+
+    def end(self) -> None:
+        """Stop the run that is watched; it writes its best model."""
+        if self._watched is not None:
+            with suppress(OSError):
+                stop_training(self._watched)
+            self.stop.setEnabled(False)
+            self.about.setText("Stopping ...")
+
+    def watch(self) -> None:
+        """Watch the run in the folder of the new model, if there is one, in whichever process it is."""
+        from focuslab_training.status import TrainingStatus
+
+        if self.process is None and self.output.path is not None and TrainingStatus.of(self.output.path) is not None:
+            self._watch(self.output.path)
+
+    def look(self) -> None:
+        """Show where the run stands now."""
+        from focuslab_training.status import TrainingStatus
+
+        if (output := self._watched) is None:
+            return
+        status = TrainingStatus.of(output)
+        if self.process is not None and status is not None and status.process != self.process.pid:
+            status = None  # that of an earlier run
+        if status is not None:
+            self._show(output, status)
+        said = status is not None and status.state != "running"
+        if not (said if self.process is None else self.process.poll() is not None):
+            return
+        if said:
+            self._ended(output, status.state, status.error)
+        else:  # it ended without a word
+            self._ended(output, "failed", last_words(output))
+
+    def _watch(self, output: Path) -> None:
+        self._watched = output
+        self.train.setEnabled(False)
+        self.stop.setEnabled(True)
+        self.bar.setValue(0)
+        self.plot.show_curves({})
+        self.picture.clear()
+        self._timer.start(_EVERY)
+
+    def _order(self) -> TrainingOrder:
+        if (output := self.output.path) is None:
+            raise RequestError("Name a folder for the new model.")
+        source, count, data = self.source.currentText(), 2, None
+        if source == FOLDER:
+            data = self.folder.path
+            if data is None or not data.is_dir():
+                raise RequestError(f"Name a folder of focal stacks, got {data or 'nothing'}.")
+            count = sum(1 for _ in data.rglob("*.tif*"))
+        elif source == LAYERS:
+            data = output / "data"
+            count = self._write_layers(data)
+        return TrainingOrder(
+            self.recipe.currentText(),
+            output,
+            data,
+            self.length["minutes"],
+            self.model.model,
+            self.model.device,
+            self.known.values,
+            self.all.isChecked() or count == 1,
+            self.resume.isChecked(),
+        )
+
+    def _write_layers(self, folder: Path) -> int:
+        """Write the selected layers as focal stacks; returns how many."""
+        from focuslab_napari.applying import save_layer
+
+        chosen = [layer for layer in image_layers(self.viewer.layers) if layer in self.viewer.layers.selection]
+        if not chosen:
+            raise RequestError("Select image layers in the layer list first.")
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, layer in enumerate(chosen):
+            save_layer(layer, folder / f"{i}_{layer.name.replace('/', '-')}", overwrite=True)
+        return len(chosen)
+
+    def _show(self, output: Path, status: Any) -> None:
+        part = status.part or status.parts[0]
+        before = status.parts.index(part)
+        self.bar.setValue(round(1000 * (before + status.done) / len(status.parts)))
+        curves = {name: c for name, c in learning_curves(output, part).items() if name in _SHOWN}
+        if curves:
+            self.plot.show_curves(curves, left_label=f"loss of the {part}")
+        picture = QPixmap(str(output / "training" / part / "picture.png"))
+        if not picture.isNull():
+            wide = max(self.plot.width(), 200)
+            self.picture.setPixmap(picture.scaledToWidth(wide, Qt.TransformationMode.SmoothTransformation))
+        if status.step:
+            self.about.setText(f"{part}, step {status.step}: {status.seconds_left / 60:.1f} min left.")
+
+    def _ended(self, output: Path, state: str, error: str) -> None:
+        self._timer.stop()
+        self.process, self._watched = None, None
+        self.train.setEnabled(True)
+        self.stop.setEnabled(False)
+        if state in ("finished", "stopped"):
+            self.bar.setValue(1000)
+            try:
+                announce_model(output)
+                self.about.setText(f"The new model is in {output}, and in the list of models.")
+            except FocusLabError:  # the published autoencoder does not refocus by micrometres
+                self.about.setText(f"The new model is in {output}: focuslab evaluate tells how good it is.")
+            show_info(f"FocusLab has trained a model: {output.name}.")
+        else:
+            words = error or "it was ended from outside; tick 'Go on' to take it up from its last checkpoint"
+            self._say(f"The run has failed: {words}")
+
+    def _describe(self, name: str) -> None:
+        said = recipes()[name]
+        minutes = sum(float(m) for m in said.get("minutes", {}).values())
+        self.what.setText(str(said.get("description", "")))
+        if minutes:
+            self.length.boxes["minutes"].setValue(minutes)
+        self.model.setEnabled(bool(said.get("start")))
+        self.known.setEnabled(bool(said.get("stacks")))
+
+    def _say(self, sentence: str) -> None:
+        self.about.setText(sentence)

@@ -1,0 +1,146 @@
+"""A training run in a process of its own, which outlives the viewer: how it is ordered, watched and stopped.
+
+Nothing here needs Qt or torch.
+"""
+
+import csv
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from focuslab.errors import OutputError, RequestError
+
+__all__ = ["TrainingOrder", "last_words", "learning_curves", "recipes", "start_training", "stop_training"]
+
+_LOG = "training.log"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOrder:
+    """What is to be trained.
+
+    Attributes
+    ----------
+    recipe
+        Name of a bundled recipe.
+    output
+        Folder of the new model.
+    data
+        Folder of images or stacks, if the recipe needs one.
+    minutes
+        Length of the whole run.
+    start
+        Model that fine-tuning starts from.
+    numbers
+        Numbers of the microscope that go before those of the files.
+    keep_none_apart
+        Train on every stack, validate on none.
+    resume
+        Go on with the run in the folder.
+    """
+
+    recipe: str
+    output: Path
+    data: Path | None
+    minutes: float
+    start: str = "default"
+    device: str = "auto"
+    numbers: dict[str, float] = field(default_factory=dict)
+    keep_none_apart: bool = False
+    resume: bool = False
+
+    def command(self) -> list[str]:
+        """Command line of the run: what a user would type."""
+        said = recipes()[self.recipe]
+        parts = said.get("trains", ["autoencoder", "estimator"])
+        usual = {part: float(said.get("minutes", {}).get(part, 1.0)) for part in parts}
+        share = self.minutes / sum(usual.values())
+        changes = {f"minutes.{part}": round(minutes * share, 3) for part, minutes in usual.items()}
+        changes |= {"steps": "{}"}
+        if said.get("start"):
+            changes["start"] = self.start
+        if said.get("stacks"):
+            changes |= {f"stacks.{name}": value for name, value in self.numbers.items()}
+        command = [sys.executable, "-m", "focuslab", "train", self.recipe, "-o", str(self.output)]
+        command += ["--data", str(self.data)] if self.data is not None else []
+        command += [text for key, value in changes.items() for text in ("--set", f"{key}={value}")]
+        command += ["--device", self.device]
+        command += ["--no-validation"] * self.keep_none_apart + ["--resume"] * self.resume
+        return command
+
+
+def recipes() -> dict[str, dict[str, Any]]:
+    """Recipes that ship with FocusLab, as they are written, by name.
+
+    Raises
+    ------
+    RequestError
+        If the training part is not installed.
+    """
+    try:
+        import focuslab_training
+        import lightning  # noqa: F401, to find out
+    except ModuleNotFoundError as error:
+        raise RequestError(f"Training needs the package {error.name!r}: pip install 'focuslab[train]'.") from error
+    folder = Path(focuslab_training.__file__).parent / "recipes"
+    return {path.stem: yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))}
+
+
+def start_training(order: TrainingOrder) -> subprocess.Popen[bytes]:
+    """Start a run that goes on when the viewer is closed; what it says goes into `training.log`.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made.
+    """
+    try:
+        order.output.mkdir(parents=True, exist_ok=True)
+        with (order.output / _LOG).open("wb") as log:
+            own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {}
+            return subprocess.Popen(
+                order.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **own,
+            )
+    except OSError as error:
+        raise OutputError(f"The folder {order.output} cannot be used: {error.strerror}. Choose another.") from error
+
+
+def stop_training(output: Path) -> None:
+    """Have the run in a folder end after the step at work."""
+    from focuslab_training.status import STOP
+
+    (output / "training" / STOP).touch()
+
+
+def learning_curves(output: Path, part: str) -> dict[str, tuple[list[float], list[float]]]:
+    """Steps and values of the figures of a part, by name; validation last."""
+    found: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    try:
+        rows = list(csv.DictReader((output / "training" / part / "curve.csv").read_text().splitlines()))
+    except OSError:
+        return {}
+    for row in rows:
+        if row.get("value"):
+            steps, values = found[row["name"]]
+            steps.append(float(row["step"]))
+            values.append(float(row["value"]))
+    return dict(sorted(found.items(), key=lambda item: item[0].startswith("validation")))
+
+
+def last_words(output: Path) -> str:
+    """Last line of what a run has said."""
+    try:
+        lines = (output / _LOG).read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""

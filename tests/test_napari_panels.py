@@ -1,0 +1,223 @@
+"""The other panels in a real viewer: focus, synthesis, batch, training."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import focuslab
+from focuslab.samples import sample
+
+pytest.importorskip("napari", reason="the gui extra is not installed; make test installs it")
+
+from focuslab_napari.batch_panel import LAYERS, SHIFT_PX, BatchPanel
+from focuslab_napari.focus_panel import FocusPanel
+from focuslab_napari.opening import layer_of
+from focuslab_napari.panel import Panel
+from focuslab_napari.synthesis_panel import OPTICS, SynthesisPanel
+from focuslab_napari.training_panel import NOTHING, TrainingPanel
+from focuslab_napari.training_process import TrainingOrder
+
+STACK, TRUTH = sample("nuclei_20x")
+
+
+@pytest.fixture
+def opened(make_napari_viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Callable[[type], Any]]:
+    """Make a panel in a viewer that shows the sample; everything is let go of in the end."""
+    from qtpy.QtCore import QSettings
+
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+    made: list[Panel] = []
+
+    def make(kind: type) -> Any:
+        viewer = make_napari_viewer()
+        pixels, keywords = layer_of(STACK, "nuclei")
+        viewer.add_image(pixels, **keywords)
+        made.append(kind(viewer))
+        return made[-1]
+
+    yield make
+    for panel in made:
+        job = getattr(panel, "job", None)
+        panel.close_panel()
+        if job is not None:
+            qtbot.waitUntil(lambda job=job: not job.running, timeout=60_000)
+
+
+def run(qtbot: Any, panel: Any, button: Any) -> None:
+    with qtbot.waitSignal(panel.job.finished, timeout=120_000):
+        button.click()
+
+
+def test_focus(opened: Any, qtbot: Any) -> None:
+    panel = opened(FocusPanel)
+    viewer = panel.viewer
+    viewer.dims.set_current_step(0, 3)
+    run(qtbot, panel, panel.measure)
+    assert [p.index for p in panel.found] == [(z,) for z in range(7)]
+    curve = panel.plot.left.lines[0]
+    assert list(curve.get_xdata()) == list(range(7)) and curve.get_ydata()[4] == pytest.approx(16, rel=0.1)
+    assert "um" in panel.plot.left.get_ylabel() and "sharpest plane is 0" in panel.about.text()
+    panel.best.click()
+    assert viewer.dims.current_step[0] == 0
+    panel.plot.picked.emit(4.4)
+    assert viewer.dims.current_step[0] == 4
+
+    viewer.dims.set_current_step(0, 3)
+    run(qtbot, panel, panel.map)
+    layer = viewer.layers["nuclei blur map"]
+    assert np.nanmedian(layer.data) == pytest.approx(12, rel=0.15)
+    assert layer.scale[0] > 0.645 * 32 and [str(u) for u in layer.units] == ["micrometer"] * 2
+    run(qtbot, panel, panel.all)
+    made = viewer.layers["nuclei all in focus"]
+    assert made.data.shape == (320, 320) and made.data.dtype == np.uint16 and np.allclose(made.scale, 0.645)
+    assert "Fused 7 planes" in panel.about.text()
+
+    panel.images.choose(made)  # another image: what was measured is not its own
+    assert not panel.found and not panel.plot.left.lines
+
+
+def test_numbers_typed_in_one_panel_are_known_in_the_others(opened: Any) -> None:
+    focus = opened(FocusPanel)
+    other = SynthesisPanel(focus.viewer)
+    bare = focus.viewer.add_image(STACK.plane((2,)), name="bare")
+    focus.images.choose(bare)
+    other.images.choose(bare)
+    assert other.unit == "px"
+    for name, value in (("na", 0.5), ("wavelength_um", 0.461), ("pixel_size_um", 0.645)):
+        focus.images.fields[name].setText(str(value))
+        focus.images.fields[name].editingFinished.emit()
+    assert other.images.fields["na"].text() == "0.5" and other.images.origins["na"].text() == "typed"
+    assert other.unit == "um" and other.range.boxes["last"].suffix() == " um"
+    other.close_panel()
+
+
+@pytest.mark.parametrize("way", ["model", "optics"])
+def test_synthesis(opened: Any, qtbot: Any, way: str) -> None:
+    panel = opened(SynthesisPanel)
+    panel.viewer.dims.set_current_step(0, 0)
+    panel.range.boxes["last"].setValue(12)
+    panel.range.boxes["planes"].setValue(4)
+    if way == "optics":
+        panel.way.setCurrentText(OPTICS)
+    run(qtbot, panel, panel.make)
+    layer = panel.viewer.layers["nuclei synthetic stack"]
+    assert layer.data.shape == (4, 320, 320) and np.allclose(layer.scale, (4.0, 0.645, 0.645))
+    assert layer.metadata["focuslab"]["provenance"]["way"] == way
+    apart = [np.std(layer.data[z] - STACK.plane((z,)).astype(float)) for z in range(4)]
+    assert max(apart) < 30 < np.std(layer.data[3] - STACK.plane((0,)).astype(float))  # counts; the noise is 10 to 30
+
+
+def test_phantoms(opened: Any, qtbot: Any) -> None:
+    panel = opened(SynthesisPanel)
+    panel.kind.setCurrentText("filaments")
+    for name, value in (("size", 96), ("planes", 3), ("seed", 7)):
+        panel.phantom.boxes[name].setValue(value)
+    run(qtbot, panel, panel.simulate)
+    noisy, clean = panel.viewer.layers["filaments 7"], panel.viewer.layers["filaments 7 truth"]
+    assert noisy.data.shape == clean.data.shape == (3, 96, 96) and not clean.visible
+    assert np.allclose(noisy.scale, (2.0, 0.65, 0.65))
+    panel.images.choose(noisy)
+    assert panel.unit == "um"
+    panel.phantom.boxes["na"].setValue(1.4)  # in air
+    run(qtbot, panel, panel.simulate)
+    assert len(panel.viewer.layers) == 3  # refused in a sentence, nothing added
+
+
+def test_batch_of_a_folder(opened: Any, qtbot: Any, tmp_path: Path) -> None:
+    panel = opened(BatchPanel)
+    source = tmp_path / "in"
+    source.mkdir()
+    focuslab.write(source / "good.ome.tif", STACK)
+    (source / "bad.tif").write_bytes(b"not a TIFF")
+    panel.run.click()
+    assert "folder for the results" in panel.about.text()
+    panel.output.line.setText(str(tmp_path / "out"))
+    panel.run.click()
+    assert "folder of images" in panel.about.text()
+    panel.folder.line.setText(str(source))
+    panel.files.setText("*.png")
+    panel.run.click()
+    assert "matches" in panel.about.text()
+    panel.files.setText("*.tif*")
+    panel.move.setCurrentText(SHIFT_PX)
+    panel.shift.boxes["shift"].setValue(2.0)
+    run(qtbot, panel, panel.run)
+    rows = [panel.list.item(i).text() for i in range(panel.list.count())]
+    assert rows[0].startswith("bad.tif: ") and "7 planes" in rows[1]
+    assert "1 of 2 images" in panel.about.text() and "1 failed" in panel.about.text()
+    assert focuslab.read(tmp_path / "out" / "good.ome.tif").provenance["request"] == {"shift_px": 2.0}
+    panel.list.itemDoubleClicked.emit(panel.list.item(1))
+    assert panel.viewer.layers[-1].data.shape == STACK.shape
+
+
+def test_batch_of_layers(opened: Any, qtbot: Any, tmp_path: Path) -> None:
+    panel = opened(BatchPanel)
+    panel.viewer.add_image(np.zeros((8, 8, 3), np.uint8), name="colours", rgb=True)
+    panel.source.setCurrentText(LAYERS)
+    panel.output.line.setText(str(tmp_path / "out"))
+    panel.viewer.layers.selection.clear()
+    panel.run.click()
+    assert "Select image layers" in panel.about.text()
+    panel.viewer.layers.selection.update(panel.viewer.layers)
+    run(qtbot, panel, panel.run)
+    assert {p.name for p in (tmp_path / "out").glob("*.tif")} == {"nuclei.ome.tif"}
+    assert "colour picture" in panel.list.item(1).text()
+    assert focuslab.read(tmp_path / "out" / "nuclei.ome.tif").calibration.na == 0.5
+
+
+def test_training_in_its_own_process(opened: Any, qtbot: Any, tmp_path: Path) -> None:
+    panel = opened(TrainingPanel)
+    panel.recipe.setCurrentText("smoke")
+    panel.source.setCurrentText(NOTHING)
+    panel.output.line.setText(str(tmp_path / "model"))
+    panel.length.boxes["minutes"].setValue(600.0)  # it is stopped before that
+    panel.train.click()
+    qtbot.waitUntil(lambda: len(panel.plot.left.lines) > 0, timeout=240_000)
+    again = TrainingPanel(panel.viewer)  # another panel, as after the viewer was closed, takes it up
+    again.output.line.setText(str(tmp_path / "model"))
+    again.output.changed.emit()
+    assert not again.train.isEnabled() and again.stop.isEnabled()
+    again.stop.click()
+    qtbot.waitUntil(lambda: panel.train.isEnabled() and again.train.isEnabled(), timeout=120_000)
+    assert "list of models" in panel.about.text()
+    assert str(tmp_path / "model") in [panel.model.models.itemData(i) for i in range(panel.model.models.count())]
+    assert not panel.picture.pixmap().isNull()
+    panel.train.click()
+    assert "holds a run already" in panel.about.text()
+    again.close_panel()
+
+
+def test_what_training_refuses_and_orders(opened: Any, qtbot: Any, tmp_path: Path) -> None:
+    panel = opened(TrainingPanel)
+    assert panel.recipe.currentText() == "finetune" and panel.length["minutes"] == 10
+    panel.train.click()
+    assert "folder for the new model" in panel.about.text()
+    panel.output.line.setText(str(tmp_path / "model"))
+    panel.train.click()
+    assert "folder of focal stacks" in panel.about.text()
+    panel.source.setCurrentText(LAYERS)
+    order = panel._order()
+    assert order.keep_none_apart  # one stack cannot be split
+    assert focuslab.read(next(order.data.glob("*.tif"))).shape == STACK.shape  # type: ignore[union-attr]
+    command = TrainingOrder("finetune", tmp_path, tmp_path, 4.0, "default", "cpu", {"na": 0.5}).command()
+    assert {"minutes.autoencoder=4.0", "stacks.na=0.5", "start=default"} < set(command)
+    panel.source.setCurrentText("files of a folder")
+    panel.folder.line.setText(str(tmp_path / "broken"))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "one.tif").write_bytes(b"nothing")
+    panel.train.click()
+    qtbot.waitUntil(panel.train.isEnabled, timeout=240_000)
+    assert "No usable focal stack" in panel.about.text()
+
+
+def test_panels_start_without_torch() -> None:
+    code = (
+        "import sys; import focuslab_napari.focus_panel, focuslab_napari.synthesis_panel, focuslab_napari.batch_panel,"
+        "focuslab_napari.training_panel, focuslab_napari.refocus_panel; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

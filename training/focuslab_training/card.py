@@ -1,0 +1,42 @@
+"""The card of a model that a recipe has trained."""
+
+import torch
+
+from focuslab.models.bundle import ModelCard
+from focuslab_training.data.module import DataSet
+from focuslab_training.recipe import Recipe
+
+__all__ = ["model_card"]
+
+
+def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
+    """Card of a model trained by a recipe."""
+    ranges, stacks = recipe.optics, recipe.stacks
+    used = dataset.used
+    data = [f"{s.name}: {sum(u.startswith(s.name + '/') for u in used)} images, {s.licence}" for s in recipe.images] + (
+        [f"phantoms: {recipe.phantoms.count} simulated specimens"] if recipe.phantoms.count else []
+    )
+    if stacks is not None:
+        kind = "simulated from them" if stacks.layout == "simulated" else f"layout {stacks.layout}"
+        data.append(f"{len(used)} focal stacks, {kind}")
+    fields = dataset.fields("train")
+    largest = max((max(f.levels_px) for f in fields), default=ranges.largest_level_px)
+    ours = recipe.architecture == "linear-latent-autoencoder"
+    return ModelCard(
+        name=recipe.name,
+        description=recipe.description,
+        architecture=recipe.architecture,
+        autoencoder=recipe.model.model_dump() if ours else {},
+        estimator=recipe.estimator.model_dump() if ours else {},
+        regime=", ".join(f"{name} {weight:g}" for name, weight in recipe.losses.model_dump().items() if weight),
+        levels_px=(0.0, round(largest, 2)),
+        sampling=(round(0.61 / ranges.largest_airy_px, 2), ranges.largest_sampling),
+        optics=fields[0].optics.model_dump() if fields else ranges.model_dump(),
+        data=tuple(data),
+        training={
+            "recipe": recipe.name,
+            "minutes": dict(recipe.minutes),
+            "seed": recipe.seed,
+            "torch": torch.__version__,
+        },
+    )

@@ -1,0 +1,167 @@
+"""Training of one network of a model, by Lightning."""
+
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from focuslab.errors import ModelError
+from focuslab.refocusing.devices import choose_device
+from focuslab_training.callbacks import Checkpoints, Schedule, StopFile, average_of
+from focuslab_training.curve import LearningCurve, Report
+from focuslab_training.data.module import DataSet, StreamModule
+from focuslab_training.recipe import Part, Recipe
+from focuslab_training.systems import EstimatorSystem, LinearSystem, ReferenceSystem, System
+
+__all__ = ["Machines", "TrainingProgress", "train_part"]
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """What to run on: device as in `focuslab.refocus`, processes per machine, machines, Lightning strategy."""
+
+    device: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    strategy: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """Part at work, share (0..1) of it that is done, step, seconds left for it, and its mean figures."""
+
+    part: str
+    done: float
+    step: int
+    seconds_left: float
+    figures: dict[str, float]
+
+
+def _system(part: Part, network: nn.Module, recipe: Recipe) -> System:
+    kinds = {"estimator": EstimatorSystem, "autoencoder": LinearSystem}
+    kind = ReferenceSystem if recipe.architecture == "reference-autoencoder" else kinds[part]
+    return kind(network, recipe.losses, recipe.learning_rate)
+
+
+def train_part(
+    part: Part,
+    network: nn.Module,
+    recipe: Recipe,
+    dataset: DataSet,
+    folder: Path,
+    resume: bool,
+    machines: Machines,
+    report: Callable[[TrainingProgress], None],
+) -> bool:
+    """Train one network in place, to its end or until it is stopped; whether it was stopped.
+
+    A run that was stopped, or may stop early, ends with the weights of its best validation, where there is one.
+    """
+    folder.mkdir(exist_ok=True)
+    network.requires_grad_(True).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    system = _system(part, network, recipe)
+    schedule = Schedule(recipe.minutes.get(part), recipe.steps.get(part), recipe.learning_rate)
+    checkpoints = Checkpoints(folder, recipe.checkpoint_minutes)
+
+    def tell(progress: Report) -> None:
+        report(TrainingProgress(part, progress.done, progress.step, progress.seconds_left, progress.figures))
+
+    validation = dataset.source(part, "validation") if dataset.split.validation else None
+    callbacks: list[Callback] = [schedule, LearningCurve(folder / "curve.csv", schedule, tell), checkpoints]
+    if recipe.patience is not None and validation is not None:
+        callbacks.append(EarlyStopping("validation", patience=recipe.patience, check_on_train_epoch_end=False))
+    callbacks.append(WeightAveraging(avg_fn=average_of(recipe.average)))
+    stop_file = StopFile(folder.parent)
+    callbacks.append(stop_file)
+    place = choose_device(machines.device)
+    with _quiet(), _interruptible() as stop:
+        trainer = pl.Trainer(
+            accelerator="gpu" if place.type == "cuda" else place.type,
+            devices=[place.index] if place.index is not None else machines.devices,
+            num_nodes=machines.nodes,
+            strategy="ddp_find_unused_parameters_true" if machines.strategy == "ddp" else machines.strategy,  # type: ignore[arg-type]
+            precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
+            max_epochs=-1,
+            val_check_interval=recipe.validate_every if validation else None,
+            check_val_every_n_epoch=None if validation else 1,
+            limit_val_batches=recipe.validation_batches if validation else 0,
+            num_sanity_val_steps=0,
+            gradient_clip_val=recipe.clip,
+            logger=TensorBoardLogger(str(folder), name="", version=""),
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        stop.append(trainer)
+        streams = StreamModule(
+            dataset.source(part, "train"),
+            validation,
+            validation_batches=recipe.validation_batches,
+            workers=recipe.workers,
+        )
+        last = checkpoints.last if resume and checkpoints.last.is_file() else None
+        try:
+            trainer.fit(system, streams, ckpt_path=last, weights_only=True if last else None)
+        except (RuntimeError, KeyError) as error:
+            if last is not None and ("state_dict" in str(error) or "size mismatch" in str(error)):
+                raise ModelError(
+                    f"The checkpoint {last} does not belong to this recipe: resume with the recipe that it was made by."
+                ) from error
+            raise
+    stopped = stop_file.seen or len(stop) > 1
+    if (recipe.patience is not None or stopped) and checkpoints.best.is_file():
+        best = torch.load(checkpoints.best, map_location="cpu", weights_only=True)["state_dict"]
+        system.load_state_dict(best)
+    network.eval()
+    return stopped
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[Any]]:
+    """Ctrl-C ends the run after the step at work; the list, given the trainer first, grows then."""
+    stop: list[Any] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def end(number: int, frame: Any) -> None:
+        if stop:
+            stop[0].should_stop = True
+        stop.append(number)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's advice, which is not for users of FocusLab."""
+    import logging
+
+    names = ("lightning.pytorch", "lightning.fabric")
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning.*")
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

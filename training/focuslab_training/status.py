@@ -1,0 +1,97 @@
+"""Where a training run stands, in a file beside its checkpoints: for whoever watches it from another process.
+
+A watcher stops a run by a file named `STOP` in the same folder. Nothing here needs torch.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+__all__ = ["STOP", "State", "TrainingStatus"]
+
+State = Literal["running", "finished", "stopped", "failed"]
+STOP = "stop"
+_FOLDER, _FILE = "training", "status.json"
+
+
+@dataclass(slots=True)
+class TrainingStatus:
+    """State of a run.
+
+    Attributes
+    ----------
+    recipe
+        Its name.
+    parts
+        Networks that are trained, in their order.
+    part, done, step, seconds_left
+        Network at work, share of it that is done, step, time left for it.
+    state
+        ``running``, ``finished``, ``stopped`` by the user, or ``failed``.
+    error
+        Why it failed.
+    process
+        Id of the process that trains.
+    """
+
+    recipe: str
+    parts: tuple[str, ...]
+    part: str = ""
+    done: float = 0.0
+    step: int = 0
+    seconds_left: float = 0.0
+    state: State = "running"
+    error: str = ""
+    process: int = field(default_factory=os.getpid)
+
+    @classmethod
+    def of(cls, output: Path) -> Self | None:
+        """Status of the run whose bundle is written to a folder; None if there is none."""
+        try:
+            said = json.loads((output / _FOLDER / _FILE).read_text())
+            return cls(**{**said, "parts": tuple(said["parts"])})
+        except (OSError, ValueError, TypeError):
+            return None
+
+    @classmethod
+    @contextlib.contextmanager
+    def kept(cls, output: Path, recipe: Any, *, lead: bool) -> "Iterator[_Keeper]":
+        """Keep the file while a run goes on, and how it ended; only the `lead` of several processes writes."""
+        keeper = _Keeper(output / _FOLDER, cls(recipe.name, tuple(recipe.trains)), lead)
+        (keeper.folder / STOP).unlink(missing_ok=True)
+        keeper.write()
+        try:
+            yield keeper
+        except BaseException as error:
+            keeper.status.state, keeper.status.error = "failed", str(error) or type(error).__name__
+            raise
+        else:
+            keeper.status.state = "stopped" if keeper.stopped else "finished"
+        finally:
+            keeper.write()
+
+
+class _Keeper:
+    """Writes the status of a run."""
+
+    def __init__(self, folder: Path, status: TrainingStatus, lead: bool) -> None:
+        self.folder, self.status, self.lead, self.stopped = folder, status, lead, False
+
+    def tell(self, progress: Any) -> None:
+        """Note a `TrainingProgress`."""
+        said = self.status
+        said.part, said.done, said.step = progress.part, progress.done, progress.step
+        said.seconds_left = progress.seconds_left
+        self.write()
+
+    def write(self) -> None:
+        """Write the file, never half of it; a full disk is no reason to end a run."""
+        if self.lead:
+            draft = self.folder / f"{_FILE}.part"
+            with contextlib.suppress(OSError):
+                draft.write_text(json.dumps(asdict(self.status)))
+                draft.replace(self.folder / _FILE)
