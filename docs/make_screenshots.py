@@ -1,12 +1,13 @@
-"""The pictures of docs/napari.md: a newcomer's path through the panel, by mouse and keyboard alone.
+"""The pictures of docs/napari.md: a newcomer's path through the panels, by mouse and keyboard alone.
 
     xvfb-run -a -s "-screen 0 1600x1000x24" python docs/make_screenshots.py [--out docs/images]
 
-Open a sample, take a plane to the sharpest, wipe, apply, check, save, reopen. Every step is a click or a key on the
-widget that a person would use; the script fails where a step does not do what the tutorial says.
+Open a sample, take a plane to the sharpest, wipe, apply, check, save, reopen; then the other panels. Every step is a
+click or a key on the widget that a person would use; the script fails where a step does not do what the tutorial says.
 """
 
 import argparse
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,12 +15,13 @@ from pathlib import Path
 
 import napari
 import numpy as np
-from focuslab_napari.opening import open_file, open_panel
-from qtpy.QtCore import QPoint, QSettings, Qt
+from focuslab_napari.opening import open_file
+from qtpy.QtCore import QPoint, QSettings, Qt, QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QComboBox, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QLineEdit, QWidget
 
 import focuslab
+import focuslab.samples
 
 SIZE = (1280, 860)
 SECONDS = 180.0
@@ -48,15 +50,48 @@ def choose(box: QComboBox, text: str) -> None:
         QTest.keyClick(box, Qt.Key.Key_Down)
 
 
-class Walk:
-    """The viewer, its panel, and the pictures taken on the way."""
+def answer_dialog(path: str) -> None:
+    """Type a path into the file dialog that is about to open, and press Enter."""
 
-    def __init__(self, out: Path) -> None:
+    def answer() -> None:
+        dialog = QApplication.activeModalWidget()
+        line = dialog.findChild(QLineEdit) if dialog is not None else None
+        if line is None:
+            QTimer.singleShot(100, answer)
+            return
+        line.clear()
+        QTest.keyClicks(line, path)
+        QTest.keyClick(line, Qt.Key.Key_Return)
+
+    QTimer.singleShot(100, answer)
+
+
+class Walk:
+    """The viewer, one panel, and the pictures taken on the way."""
+
+    def __init__(self, out: Path, panel: str = "Refocus") -> None:
         self.out = out
         self.viewer = napari.Viewer(title="FocusLab", show=True)
         self.viewer.window._qt_window.resize(*SIZE)
-        self.panel = open_panel(self.viewer)
+        _, self.panel = self.viewer.window.add_plugin_dock_widget("focuslab", panel)
         QApplication.processEvents()
+
+    def sample(self) -> None:
+        """Open the sample: File > Open Sample > FocusLab > Nuclei."""
+        self.viewer.open_sample("focuslab", "nuclei")
+        self.viewer.layers.selection.active = self.viewer.layers["nuclei_20x"]
+        if hasattr(self.panel, "images"):
+            self.panel.images.choose(self.viewer.layers["nuclei_20x"])
+
+    def job(self, button: QWidget) -> None:
+        """Click a button and wait for its work."""
+        click(button)
+        until(lambda: not self.panel.job.running)
+
+    def close(self) -> None:
+        """Close panel and viewer."""
+        self.panel.close_panel()
+        self.viewer.close()
 
     def settled(self) -> None:
         """Wait until the preview is exact."""
@@ -74,8 +109,7 @@ def walk(out: Path, folder: Path) -> None:
     """All steps of the tutorial."""
     path = Walk(out)
     viewer, panel = path.viewer, path.panel
-    viewer.open_sample("focuslab", "nuclei")  # File > Open Sample > FocusLab > Nuclei
-    panel.images.choose(viewer.layers["nuclei_20x"])
+    path.sample()
     viewer.dims.set_current_step(0, 4)  # the slider below the canvas
     path.settled()
     path.picture("opened")
@@ -108,9 +142,10 @@ def walk(out: Path, folder: Path) -> None:
     path.picture("applied")
 
     saved = folder / "nuclei_sharp.ome.tif"
-    panel.applying.save_to(saved)  # the file dialog of Save result
-    panel.close_panel()
-    viewer.close()
+    answer_dialog(str(saved))
+    click(panel.applying.save)
+    until(saved.is_file)
+    path.close()
 
     again = Walk(out)
     stack = focuslab.read(saved)
@@ -119,18 +154,84 @@ def walk(out: Path, folder: Path) -> None:
     assert stack.provenance["operation"] == "refocus", "the provenance is lost"
     again.settled()
     again.picture("reopened")
-    again.panel.close_panel()
-    again.viewer.close()
+    again.close()
+
+
+def focus(out: Path) -> None:
+    """Measure a stack, map the blur of a plane."""
+    path = Walk(out, "Focus")
+    path.sample()
+    path.viewer.dims.set_current_step(0, 3)
+    path.job(path.panel.measure)
+    path.job(path.panel.map)
+    assert "nuclei_20x blur map" in path.viewer.layers, "there is no blur map"
+    path.picture("focus")
+    path.job(path.panel.all)
+    assert "nuclei_20x all in focus" in path.viewer.layers, "nothing is all in focus"
+    path.close()
+
+
+def synthesis(out: Path) -> None:
+    """Make a focal stack of the plane in focus."""
+    path = Walk(out, "Synthesis")
+    path.sample()
+    path.viewer.dims.set_current_step(0, 0)
+    path.job(path.panel.make)
+    path.viewer.dims.set_point(0, 8.0)
+    assert path.viewer.layers["nuclei_20x synthetic stack"].data.shape[0] == 11, "there is no focal stack"
+    path.picture("synthesis")
+    path.close()
+
+
+def batch(out: Path, folder: Path) -> None:
+    """Take the sample files to the sharpest, with a file among them that is none."""
+    path = Walk(out, "Batch")
+    panel = path.panel
+    source = folder / "images"
+    source.mkdir()
+    for name in ("nuclei_20x", "filaments_40x"):
+        focuslab.write(source / f"{name}.ome.tif", focuslab.samples.sample(name)[0])
+    (source / "notes.tif").write_text("not a TIFF")
+    QTest.keyClicks(panel.folder.line, source.name)
+    QTest.keyClicks(panel.output.line, "sharp")
+    path.job(panel.run)
+    assert panel.list.count() == 3 and "2 of 3" in panel.about.text(), "the batch is not done"
+    panel.list.itemDoubleClicked.emit(panel.list.item(1))
+    panel.ensureWidgetVisible(panel.about)
+    path.picture("batch")
+    path.close()
+
+
+def training(out: Path) -> None:
+    """Fine-tune on the sample for a minute and stop."""
+    path = Walk(out, "Training")
+    panel = path.panel
+    path.sample()
+    choose(panel.source, "selected layers")
+    QTest.keyClicks(panel.output.line, "my_model")
+    click(panel.train)
+    until(lambda: len(panel.plot.left.lines) > 0 and len(panel.plot.left.lines[0].get_xdata()) >= 3)
+    panel.ensureWidgetVisible(panel.about)
+    path.picture("training")
+    click(panel.stop)
+    until(panel.train.isEnabled)
+    assert "list of models" in panel.about.text(), "there is no new model"
+    path.close()
 
 
 def main() -> None:
     """Walk the path and keep the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
-    asked = parser.parse_args()
+    out = parser.parse_args().out.resolve()
     with tempfile.TemporaryDirectory() as folder:
         QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, folder)
-        walk(asked.out, Path(folder))
+        walk(out, Path(folder))
+        focus(out)
+        synthesis(out)
+        with contextlib.chdir(folder):
+            batch(out, Path(folder))
+            training(out)
 
 
 if __name__ == "__main__":

@@ -260,3 +260,20 @@ def test_train_evaluate_export(cli, tmp_path: Path, optics) -> None:
     assert code == 2 and "learning_rate" in err and not (tmp_path / "x").exists()
     code, _, err = cli("export", model, "--bioimageio", tmp_path / "m.zip", "--na", 0.5)
     assert code == 2 and "--wavelength-um" in err
+
+
+def test_a_folder_is_its_files(cli, image: Path, tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    source = tmp_path / "in"
+    (source / "deep").mkdir(parents=True)
+    shutil.copy(image, source / "a.ome.tif")
+    shutil.copy(image, source / "deep" / "b.ome.tif")
+    (source / "notes.txt").write_text("no image")
+    ask = ("--shift-px", 1, "--level-px", 3, "--model", tiny)
+    assert cli("refocus", source, "-o", tmp_path / "flat", *ask)[0] == 0
+    assert [p.name for p in (tmp_path / "flat").glob("*.tif")] == ["a.ome.tif"]
+    assert cli("refocus", source, "-o", tmp_path / "all", "--files", "**/*.tif", *ask)[0] == 0
+    assert (tmp_path / "all" / "deep" / "b.ome.tif").is_file()
+    code, _, err = cli("refocus", source, "-o", tmp_path / "none", "--files", "*.png", *ask)
+    assert code == 2 and "matches '*.png'" in err and not (tmp_path / "none").exists()

@@ -42,6 +42,15 @@ def test_the_exact_picture_is_what_applying_gives(
     assert np.abs(fast.counts - part).mean() <= 0.15 * np.ptp(whole)
 
 
+def test_a_short_ladder_draws_the_same(stack: FocalStack, tiny_model: Model, optics: Optics) -> None:
+    view, tile = view_of(stack, tiny_model, optics, LEVEL), Tile(0, 96, 0, 96)
+    short = LiveView(stack, view.planes, view.engine, largest_px=11.0)
+    for one in (view, short):
+        list(one.encode(tile))
+    for whole, part in zip(view.pictures(tile, -3.0), short.pictures(tile, -3.0), strict=True):
+        assert np.abs(whole.counts - part.counts).max() <= 5e-3 * np.ptp(whole.counts)
+
+
 def test_panning_encodes_only_what_is_new(stack: FocalStack, tiny_model: Model, optics: Optics) -> None:
     view = view_of(stack, tiny_model, optics, LEVEL)
     first, second = Tile(0, 96, 0, 96), Tile(0, 96, 32, 128)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -190,7 +191,7 @@ def test_compare_check_and_classical(viewer: Any, panel: RefocusPanel, qtbot: An
     assert psnr(viewer.layers["stack Richardson-Lucy"].data) > psnr(STACK[1])
 
 
-@pytest.mark.parametrize("deed", ["delete", "replace", "rename", "model", "close"])
+@pytest.mark.parametrize("deed", ["delete", "replace", "rename", "model", "axis", "close"])
 def test_whatever_happens_while_it_runs(viewer: Any, panel: RefocusPanel, qtbot: Any, deed: str) -> None:
     layer = viewer.add_image(STACK, name="stack", **SPACE)
     panel.applying.scope.setCurrentIndex(2)
@@ -205,12 +206,16 @@ def test_whatever_happens_while_it_runs(viewer: Any, panel: RefocusPanel, qtbot:
         layer.name = "other"
     elif deed == "model":
         panel.model.changed.emit()
+    elif deed == "axis":
+        panel.images.focus_axis.setCurrentIndex(panel.images.focus_axis.count() - 1)  # none
+        panel.images.focus_axis.activated.emit(0)
+        assert panel.images.image.stack.axes == "TYX"
     else:
         panel.close_panel()
         panel.images.close_events = panel.applying.close_events = panel.close_panel = lambda: None  # type: ignore
     qtbot.waitUntil(lambda: not panel.applying.job.running and not panel.preview.busy, timeout=120_000)
     names = [item.name for item in viewer.layers]
-    assert ("stack refocused" in names) == (deed in ("replace", "model")) or deed == "rename"
+    assert ("stack refocused" in names) == (deed in ("replace", "model", "axis")) or deed == "rename"
     if deed == "delete":
         assert names == []
 
@@ -283,6 +288,49 @@ def test_nan_pixels_are_kept(viewer: Any, panel: RefocusPanel, qtbot: Any) -> No
     with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
         panel.applying.apply.click()
     assert np.array_equal(np.isnan(panel.applying.result.data), np.isnan(image))
+
+
+def test_a_stack_of_one_plane_has_no_line(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
+    viewer.add_image(STACK[1:2], **SPACE)
+    panel.tabs.setCurrentWidget(panel.pair)
+    settle()
+    assert not panel.pair.isEnabled() and "at least two planes" in panel.pair.about.text()
+    assert panel.preview.layer is None
+    panel.tabs.setCurrentWidget(panel.shift)
+    settle()
+    assert panel.preview.layer is not None
+
+
+def test_a_pyramid_is_drawn_from_its_full_resolution(viewer: Any, panel: RefocusPanel, qtbot: Any, settle: Any) -> None:
+    levels = [STACK, STACK[:, ::2, ::2], STACK[:, ::4, ::4]]
+    viewer.add_image(levels, multiscale=True, name="pyramid", **SPACE)
+    viewer.dims.set_current_step(0, 2)
+    panel.shift.sharpest.click()
+    settle()
+    rectangle, picture = panel.preview.shown[0].rectangle, panel.preview.shown[1]
+    assert picture.shape == (rectangle[1] - rectangle[0], rectangle[3] - rectangle[2])  # camera pixels
+    with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
+        panel.applying.apply.click()
+    assert panel.applying.result.data.shape == (192, 192)
+    assert np.allclose(panel.applying.result.scale, 0.645)
+
+
+def test_a_full_disk_is_said(
+    viewer: Any, panel: RefocusPanel, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer.add_image(STACK[1], name="plane")
+    panel.compare.live.setChecked(False)
+    panel.shift.slider.set_value(-2.0)
+    with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
+        panel.applying.apply.click()
+    said: list[str] = []
+    monkeypatch.setattr("focuslab_napari.apply_box.show_warning", said.append)
+    monkeypatch.setattr("focuslab.io.writing.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    panel.applying.save_to(tmp_path / "result.ome.tif")
+    assert "is full" in said[0] and list(tmp_path.glob("*.tif")) == []
+    monkeypatch.undo()
+    panel.applying.save_to(tmp_path / "result.ome.tif")
+    assert (tmp_path / "result.ome.tif").is_file()
 
 
 def test_not_a_model(panel: RefocusPanel, tmp_path: Path) -> None:

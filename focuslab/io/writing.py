@@ -77,7 +77,9 @@ class StackWriter:
         nbytes = int(np.prod(self._like.shape, dtype=object)) * self._like.dtype.itemsize
         try:
             if shutil.disk_usage(self.path.parent).free < nbytes + 2**20:
-                raise OutputError(f"The disk of {self.path.parent} is full: {nbytes} bytes are needed.")
+                raise OutputError(
+                    f"The disk of {self.path.parent} is full: {nbytes} bytes are needed. Free some, or write elsewhere."
+                )
             self.array = self._lay_out(nbytes)
         except OutputError:
             raise

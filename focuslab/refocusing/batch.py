@@ -127,15 +127,19 @@ def summary(provenance: dict[str, Any]) -> str:
     planes = provenance["planes"]
     done = [p for p in planes if "level_px" in p]
     if not done:
-        return f"{len(planes)} planes copied"
+        return f"{_counted(len(planes))} copied"
     levels = sorted(p["level_px"] for p in done)
     shifts = sorted(p["shift_px"] for p in done)
     spread = f"{levels[0]:.1f}" if levels[0] == levels[-1] else f"{levels[0]:.1f} to {levels[-1]:.1f}"
     moved = f"{shifts[0]:+.1f}" if shifts[0] == shifts[-1] else f"{shifts[0]:+.1f} to {shifts[-1]:+.1f}"
     sure = [p["confidence"] for p in done if "confidence" in p]
     origin = done[0]["level"] + (f", {min(sure):.0%} sure" if sure else "")
-    text = f"{len(done)} planes, blur level {spread} px ({origin}), shift {moved} px"
+    text = f"{_counted(len(done))}, blur level {spread} px ({origin}), shift {moved} px"
     return text + (f", {provenance['saturated_pixels']} pixels saturated" if provenance["saturated_pixels"] else "")
+
+
+def _counted(planes: int) -> str:
+    return f"{planes} plane{'s' if planes != 1 else ''}"
 
 
 def _one(

@@ -85,12 +85,21 @@ class LiveView:
         Index and facts of one plane, or of two.
     engine
         Model and device.
+    largest_px
+        Blur level, px, up to which it will be moved: less for binned pixels, whose kernels are costly.
     """
 
-    def __init__(self, stack: FocalStack, planes: Sequence[tuple[tuple[int, ...], PlaneFacts]], engine: Engine) -> None:
+    def __init__(
+        self,
+        stack: FocalStack,
+        planes: Sequence[tuple[tuple[int, ...], PlaneFacts]],
+        engine: Engine,
+        largest_px: float = LADDER[-1],
+    ) -> None:
         self.stack, self.planes, self.engine = stack, tuple(planes), engine
+        needed = sum(rung < largest_px for rung in LADDER) + 1
         # The planes' own levels are rungs, so that remainders are exact.
-        self._rungs = tuple(sorted({*LADDER, *exact_rungs([facts.level_px for _, facts in planes])}))
+        self._rungs = tuple(sorted({*LADDER[:needed], *exact_rungs([facts.level_px for _, facts in planes])}))
         self._known: list[_Region] = []
 
     def missing(self, tile: Tile) -> list[Tile]:

@@ -8,7 +8,7 @@ from qtpy.QtCore import QSettings
 
 __all__ = ["first_run", "preference", "remember_model", "remembered_models", "type_numbers", "typed_numbers"]
 
-_DEFAULTS = {"device": "auto", "tile": 1024}
+_DEFAULTS = {"device": "auto", "tile": 512}
 
 
 def preference(name: str) -> Any:

@@ -17,6 +17,7 @@ from focuslab_napari.applying import PLANE, Application
 from focuslab_napari.compare_box import CompareBox, sheet_moves
 from focuslab_napari.image_box import ImageBox
 from focuslab_napari.model_box import ModelBox
+from focuslab_napari.more_box import MoreBox
 from focuslab_napari.on_screen import plane_on_screen, visible_rectangle
 from focuslab_napari.panel import Panel, sentence_label
 from focuslab_napari.preferences import first_run
@@ -111,6 +112,7 @@ class RefocusPanel(Panel):
             "Compare": self.compare,
             "Apply": self.applying,
             "Trust": self.trust,
+            "More": MoreBox(self.viewer),
         }
         self.lay_out(parts, self.state)
 

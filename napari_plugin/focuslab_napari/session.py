@@ -182,7 +182,7 @@ class Session:
                 planes.append((found.index, plane_facts(small, found.index, found.level_px / bins, optics, intensity)))
             while len(self._views) >= _VIEWS:
                 del self._views[next(iter(self._views))]
-            self._views[key] = LiveView(small, planes, engine)
+            self._views[key] = LiveView(small, planes, engine, engine.model.card.levels_px[1] / bins)
         return self._views[key], Tile(*(n // bins for n in request.rectangle)), bins
 
     def _map(self, request: ViewRequest, index: tuple[int, ...]) -> Any:

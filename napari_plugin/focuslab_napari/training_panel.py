@@ -7,7 +7,7 @@ from typing import Any
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QPixmap
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy, QWidget
 
 from focuslab.errors import FocusLabError, RequestError
 from focuslab_napari.curve_plot import CurvePlot
@@ -53,6 +53,7 @@ class TrainingPanel(Panel):
         self.stop.setEnabled(False)
         self.bar.setRange(0, 1000)
         self.picture.setToolTip("The plane, what the model makes of it, the truth")
+        self.picture.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)  # as wide as the panel is
         self.process: Any = None
         self._watched: Path | None = None
         self._timer = QTimer(self)
@@ -189,7 +190,7 @@ class TrainingPanel(Panel):
             self.plot.show_curves(curves, left_label=f"loss of the {part}")
         picture = QPixmap(str(output / "training" / part / "picture.png"))
         if not picture.isNull():
-            wide = max(self.plot.width(), 200)
+            wide = min(self.plot.width(), 3 * picture.width())
             self.picture.setPixmap(picture.scaledToWidth(wide, Qt.TransformationMode.SmoothTransformation))
         if status.step:
             self.about.setText(f"{part}, step {status.step}: {status.seconds_left / 60:.1f} min left.")
