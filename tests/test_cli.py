@@ -265,7 +265,7 @@ def test_train_evaluate_export(cli, tmp_path: Path, optics) -> None:
 def test_a_folder_is_its_files(cli, image: Path, tiny: Path, tmp_path: Path) -> None:
     import shutil
 
-    source = tmp_path / "in"
+    source = tmp_path / "folder"
     (source / "deep").mkdir(parents=True)
     shutil.copy(image, source / "a.ome.tif")
     shutil.copy(image, source / "deep" / "b.ome.tif")
