@@ -1,0 +1,70 @@
+"""A torch data set that augments on the fly, the same way whatever number of workers reads it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from focuslab.augment.transform import RandomTransform
+from focuslab.errors import RequestError
+from focuslab.io import read
+
+__all__ = ["FocalDataset"]
+
+
+class FocalDataset(Dataset[Any]):
+    """Images, each changed anew in every epoch.
+
+    What happens to image i in epoch e follows from (seed, e, i) alone: not from the order of reading, nor from the
+    number of workers.
+
+    Parameters
+    ----------
+    images
+        Arrays (Y, X) or (C, Y, X), or paths of files that `focuslab.read` opens.
+    transform
+        What is done to them.
+    targets
+        What belongs to each image, returned unchanged beside it.
+    seed
+        Of the whole run.
+
+    Raises
+    ------
+    RequestError
+        If there are not as many targets as images.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[NDArray[Any] | str | Path],
+        transform: RandomTransform[Any],
+        targets: Sequence[Any] | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        if targets is not None and len(targets) != len(images):
+            raise RequestError(f"There are {len(images)} images and {len(targets)} targets: give one for each.")
+        self.images, self.transform, self.targets, self.seed, self.epoch = images, transform, targets, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Turn to another epoch; before the workers start, as with torch's distributed sampler."""
+        self.epoch = epoch
+
+    def parameters(self, index: int) -> Any:
+        """What is done to an image in this epoch."""
+        return self.transform.sample(np.random.default_rng((self.seed, self.epoch, index)))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        image = self.images[index]
+        if isinstance(image, str | Path):
+            stack = read(image)
+            image = np.asarray(stack.array[(slice(None),) * len(stack.shape)])
+        made = self.transform.apply(image, self.parameters(index))
+        return made if self.targets is None else (made, self.targets[index])

@@ -1,0 +1,153 @@
+"""Random transforms: parameters apart from applying, layouts and dtypes, what each does to an image."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import focuslab
+from focuslab.augment import (
+    AmplitudePhaseRecombination,
+    FocalDataset,
+    FourierBasisNoise,
+    RandomDefocus,
+    RandomDisc,
+    RandomGaussian,
+    RandomTransform,
+)
+from focuslab.errors import ImageError, RequestError
+from focuslab.optics import Optics, phantom, psf
+from focuslab.quality import psnr
+from focuslab.quality.classical import convolved
+from focuslab.stack import FocalStack
+
+OPTICS = Optics(na=0.5, wavelength_um=0.461, pixel_size_um=0.645)
+LIGHT = phantom("nuclei", (96, 112), seed=3, scale_px=12)
+IMAGE = (200 + 4000 * convolved(LIGHT, psf(OPTICS, 0.0)[0])).astype(np.uint16)
+POOL = [np.random.default_rng(i).normal(size=IMAGE.shape) for i in range(30)]
+KINDS = [
+    lambda **more: RandomDefocus((2.0, 6.0), **more),
+    lambda **more: RandomGaussian((2.0, 6.0), **more),
+    lambda **more: RandomDisc((2.0, 6.0), **more),
+    lambda **more: AmplitudePhaseRecombination(**{"p": 1.0, **more}),
+    lambda **more: AmplitudePhaseRecombination(POOL, **{"p": 1.0, **more}),
+    lambda **more: FourierBasisNoise(**{"p": 1.0, **more}),
+]
+NAMES = ["defocus", "gaussian", "disc", "recombined, view", "recombined, pool", "waves"]
+
+
+@pytest.fixture(params=KINDS, ids=NAMES)
+def kind(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def test_sampling_is_apart_from_applying(kind: Any) -> None:
+    transform: RandomTransform[Any] = kind(seed=5)
+    parameters = transform.sample(np.random.default_rng(1))
+    assert parameters == kind(seed=9).sample(np.random.default_rng(1))
+    made = transform.apply(IMAGE, parameters)
+    assert np.array_equal(made, transform.apply(IMAGE, parameters)) and not np.array_equal(made, IMAGE)
+    assert np.array_equal(kind(seed=5)(IMAGE), kind(seed=5)(IMAGE))
+    assert not np.array_equal(transform(IMAGE), transform(IMAGE))
+    again = pickle.loads(pickle.dumps(transform))  # as for a worker
+    assert np.array_equal(again.apply(IMAGE, parameters), made)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
+def test_dtypes_and_layouts_are_kept(kind: Any, dtype: type) -> None:
+    image = (IMAGE / 20 if dtype is np.uint8 else IMAGE).astype(dtype)
+    transform = kind(seed=2)
+    parameters = transform.sample()
+    flat = transform.apply(image, parameters)
+    assert flat.shape == image.shape and flat.dtype == dtype
+    channels = transform.apply(np.stack([image, image]), parameters)
+    assert np.array_equal(channels[1], flat) or isinstance(transform, FourierBasisNoise)
+    last = kind(seed=2, channels_last=True).apply(np.stack([image, image], -1), parameters)
+    if not getattr(transform, "pool", ()):
+        assert np.allclose(last, np.moveaxis(channels, 0, -1), atol=1 if image.dtype.kind in "ui" else 1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float16, torch.float32])
+def test_tensors_and_batches(kind: Any, dtype: torch.dtype) -> None:
+    image = torch.from_numpy((IMAGE / 20).astype(np.float32)).to(dtype)
+    made = kind(seed=4)(torch.stack([image[None]] * 3))
+    assert isinstance(made, torch.Tensor) and made.dtype == dtype and made.shape == (3, 1, *IMAGE.shape)
+    assert not torch.equal(made[0], made[1])  # each in its own way
+
+
+def test_defocus_is_that_of_the_microscope() -> None:
+    blurred = 200 + 4000 * convolved(LIGHT, psf(OPTICS, 6.0)[0])
+    gaussian = psnr(RandomGaussian((5.4, 5.4))(IMAGE).astype(float), blurred, data_range=4000)
+    for way in ("model", "optics"):
+        defocus = RandomDefocus((6.0, 6.0), unit="um", optics=OPTICS, way=way)  # type: ignore[arg-type]
+        parameters = defocus.sample()
+        assert parameters is not None and parameters.blur_px == pytest.approx(OPTICS.radius_px(6.0))
+        assert psnr(defocus.apply(IMAGE, parameters).astype(float), blurred, data_range=4000) > gaussian + 5
+    ways = {RandomDefocus(seed=0).sample(np.random.default_rng(i)).way for i in range(9)}  # type: ignore[union-attr]
+    assert ways == {"model", "optics"}
+    assert np.array_equal(RandomDefocus()(np.full((32, 32), 7, np.uint8)), np.full((32, 32), 7, np.uint8))
+
+
+def test_the_level_of_an_image_can_be_read() -> None:
+    blurred = FocalStack((200 + 4000 * convolved(LIGHT, psf(OPTICS, 6.0)[0])).astype(np.uint16), "YX")
+    defocus = RandomDefocus((3.0, 3.0), optics=OPTICS, way="model", level_px=None)
+    made = defocus(blurred.plane())
+    further = OPTICS.defocus_um(OPTICS.radius_px(6.0) + 3.0)
+    truth = 200 + 4000 * convolved(LIGHT, psf(OPTICS, further)[0])
+    assert psnr(made.astype(float), truth, data_range=4000) > 40
+
+
+def test_waves_and_recombination_do_what_they_say() -> None:
+    noise = FourierBasisNoise(0.1, p=1.0)
+    parameters = noise.sample(np.random.default_rng(0))
+    wave = noise.apply(IMAGE.astype(np.float64), parameters) - IMAGE
+    power = np.abs(np.fft.rfft2(wave)) ** 2
+    assert power.max() > 0.2 * power.sum()  # one wave
+    assert np.abs(wave).max() <= parameters.strength[0] * np.ptp(IMAGE)  # type: ignore[union-attr]
+    pool = [np.random.default_rng(1).normal(size=IMAGE.shape)]
+    made = AmplitudePhaseRecombination(pool, p=1.0)(IMAGE.astype(np.float64))
+    assert made.mean() == pytest.approx(IMAGE.mean()) and made.std() == pytest.approx(IMAGE.std())
+    inner = (slice(1, None), slice(1, 40))
+    phases = [np.angle(np.fft.rfft2(a)[inner]) for a in (made, IMAGE.astype(np.float64))]
+    assert np.abs(np.exp(1j * phases[0]) - np.exp(1j * phases[1])).max() < 1e-6
+
+
+def test_a_data_set_does_not_depend_on_its_workers(tmp_path: Path) -> None:
+    focuslab.write(tmp_path / "a.tif", FocalStack(IMAGE, "YX"))
+    images = [IMAGE, tmp_path / "a.tif", IMAGE[::-1].copy(), IMAGE.T.copy().T]
+    data = FocalDataset(images, RandomDisc((1.0, 4.0), p=0.9), targets=list("abcd"), seed=3)
+
+    def read(workers: int) -> list[Any]:
+        return [item for item in DataLoader(data, batch_size=None, num_workers=workers, collate_fn=lambda x: x)]
+
+    alone, shared = read(0), read(2)
+    assert [t for _, t in alone] == list("abcd") == [t for _, t in shared]
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(alone, shared, strict=True))
+    data.set_epoch(1)
+    assert not all(np.array_equal(a, b) for (a, _), (b, _) in zip(alone, read(0), strict=True))
+    with pytest.raises(RequestError, match="give one for each"):
+        FocalDataset(images, RandomDisc(), targets=["a"])
+
+
+def test_refusals() -> None:
+    for wrong in ((3.0, 1.0), (-1.0, 2.0), (0.0, float("inf"))):
+        with pytest.raises(RequestError, match="ascending"):
+            RandomDefocus(wrong)
+        with pytest.raises(RequestError, match="ascending"):
+            RandomDisc(wrong)
+    with pytest.raises(RequestError, match="um needs the optics"):
+        RandomDefocus(unit="um")
+    with pytest.raises(RequestError, match="mixed"):
+        RandomDefocus(way="magic")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="probability"):
+        RandomDisc(p=1.2)
+    with pytest.raises(RequestError, match="positive share"):
+        FourierBasisNoise(0.0)
+    with pytest.raises(ImageError, match="real numbers"):
+        RandomDisc()(np.zeros((4, 4), bool))
+    with pytest.raises(ImageError, match="channels"):
+        AmplitudePhaseRecombination([np.zeros((3, 8, 8))], p=1.0)(np.zeros((2, 8, 8)))
