@@ -14,7 +14,8 @@ from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.progress import finish
-from focuslab.refocusing.synthesis import SynthesisRequest, Way, focal_stack_steps
+from focuslab.refocusing.request import Way
+from focuslab.refocusing.synthesis import SynthesisRequest, focal_stack_steps
 from focuslab.stack import Calibration, FocalStack
 
 __all__ = ["DefocusParameters", "RandomDefocus"]

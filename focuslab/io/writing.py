@@ -7,12 +7,13 @@ cancelled run leaves nothing behind. Provenance goes into the image description 
 
 import contextlib
 import json
+import re
 import shutil
 import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from uuid import uuid4
+from uuid import NAMESPACE_URL, uuid4, uuid5
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -160,6 +161,9 @@ class StackWriter:
                 f'<M K="focuslab">{escape(said)}</M></Value></MapAnnotation></StructuredAnnotations></OME>'
             )
             new = xml.replace("</OME>", note).encode()
+            if self.provenance:  # the same picture, made again, is the same file
+                own = f"urn:uuid:{uuid5(NAMESPACE_URL, self.path.name + said)}"
+                new = re.sub(rb"urn:uuid:[0-9a-f-]{36}", own.encode(), new)
         elif self._family == "imagej":
             new = (old.rstrip("\n") + f"\nfocuslab={said}\n").encode("ascii", "backslashreplace")
         else:

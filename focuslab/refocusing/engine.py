@@ -6,6 +6,7 @@
 Everything that refocuses (command line, plugin, augmentation, evaluation) goes through here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from focuslab.refocusing.intensity import IntensityMap
 
 __all__ = ["CodedRegion", "Engine", "PlaneFacts", "keeps_remainder"]
 
+_SAME = 1e-3  # px of blur that are no difference
 _WIDE = ("i4", "u4", "i8", "u8", "f8")  # types whose pixels do not fit a float32
 
 
@@ -141,6 +143,39 @@ class Engine:
         """Pixels that `on_rungs` needs around a code."""
         physics = self._front_end(facts)
         return physics.reach(facts.level_px, rungs) if isinstance(physics, PhysicsFrontEnd) else 0
+
+    def blurred(self, counts: NDArray[Any], facts: PlaneFacts, levels_px: Sequence[float]) -> list[NDArray[np.float64]]:
+        """A region at levels beyond its own by optics alone: by the ratio of two transfer functions.
+
+        Parameters
+        ----------
+        counts
+            (Y, X) pixels, including `blur_halo` pixels on every side.
+        facts
+            Of the plane that the region belongs to.
+        levels_px
+            Blur levels, none below the plane's own.
+
+        Returns
+        -------
+        list of ndarray
+            The region without its halo, at every level; at its own level the very pixels.
+        """
+        physics = PhysicsFrontEnd(facts.optics)
+        halo = physics.reach(facts.level_px, levels_px)
+        plane = torch.from_numpy(facts.intensity.normalise(counts))[None, None].to(self.device)
+        with torch.inference_mode():
+            made = physics.rung_copies(plane, facts.level_px, facts.noise, levels_px, halo)[0].cpu().numpy()
+        own = counts[halo:-halo, halo:-halo].astype(np.float64)
+        return [
+            own if abs(level - facts.level_px) < _SAME else facts.intensity.counts(picture)
+            for level, picture in zip(levels_px, made, strict=True)
+        ]
+
+    @staticmethod
+    def blur_halo(facts: PlaneFacts, levels_px: Sequence[float]) -> int:
+        """Pixels that `blurred` needs around a region."""
+        return PhysicsFrontEnd(facts.optics).reach(facts.level_px, levels_px)
 
     def decode(self, code: LatentCode, intensity: IntensityMap) -> NDArray[np.float64]:
         """Counts of a code, without the network's halo."""

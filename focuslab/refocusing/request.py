@@ -6,12 +6,15 @@ A negative shift is sharper, a positive one blurrier.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from focuslab.errors import CalibrationError, RequestError
 from focuslab.optics import Optics
 from focuslab.stack import FocalStack
 
-__all__ = ["RefocusRequest"]
+__all__ = ["RefocusRequest", "Way"]
+
+Way = Literal["model", "optics"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,8 @@ class RefocusRequest:
     focus_plane
         Index along Z of the plane in focus: the levels follow from the z step. At most one of the three is given;
         without any, the levels are estimated.
+    way
+        By the ``model``, or by ``optics`` alone, which can only blur.
 
     Raises
     ------
@@ -42,6 +47,7 @@ class RefocusRequest:
     level_um: float | None = None
     level_px: float | None = None
     focus_plane: int | None = None
+    way: Way = "model"
 
     def __post_init__(self) -> None:
         wanted = (self.shift_um is not None) + (self.shift_px is not None) + self.sharpest
@@ -50,6 +56,8 @@ class RefocusRequest:
                 "Say what to do by exactly one of a shift in um, a shift in px, or sharpest; "
                 f"got {'none' if wanted == 0 else wanted} of them."
             )
+        if self.way == "optics" and (self.sharpest or min(self.shift_um or 0.0, self.shift_px or 0.0) < 0):
+            raise RequestError("Optics alone can only blur: ask for a shift above 0, or let the model do it.")
         if sum(v is not None for v in (self.level_um, self.level_px, self.focus_plane)) > 1:
             raise RequestError("Give the blur level once: in um, in px, or by the plane in focus.")
         for name in ("shift_um", "shift_px", "level_um", "level_px"):

@@ -20,7 +20,7 @@ from focuslab.refocusing.engine import Engine, keeps_remainder
 from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.plan import PlanePlan, StackPlan, plan_refocus
 from focuslab.refocusing.progress import Progress
-from focuslab.refocusing.request import RefocusRequest
+from focuslab.refocusing.request import RefocusRequest, Way
 from focuslab.refocusing.tiling import GRID, Tile, read_region, tiles
 from focuslab.stack import FocalStack
 
@@ -118,7 +118,7 @@ def refocus_steps(
             done += pixels
             yield Progress(done, total)
             continue
-        render = _renderer(stack, plane, engine, keep_nan)
+        render = _renderer(stack, plane, engine, keep_nan, request.way)
         for count in fill(out, stack, plane.index, render, tally, tile, plan):
             done += count
             yield Progress(done, total)
@@ -167,11 +167,20 @@ def fill(
 
 
 def _renderer(
-    stack: FocalStack, plane: PlanePlan, engine: Engine, keep_nan: bool
+    stack: FocalStack, plane: PlanePlan, engine: Engine, keep_nan: bool, way: Way
 ) -> Callable[[Tile], NDArray[np.float64]]:
     facts = plane.facts
     if facts is None:
         raise ValueError("a plane that is copied needs no renderer")
+    target = facts.level_px + plane.shift_px
+
+    def blur(part: Tile) -> NDArray[np.float64]:
+        counts = finite(read_region(stack, plane.index, part, engine.blur_halo(facts, [target])), keep_nan)
+        (picture,) = engine.blurred(counts, facts, [target])
+        return picture[: part.y1 - part.y0, : part.x1 - part.x0]
+
+    if way == "optics":
+        return blur
     rungs = engine.rungs(facts, plane.shift_px)
     halo, remainder = engine.halo(facts, rungs), keeps_remainder(facts, plane.shift_px)
 
@@ -211,10 +220,12 @@ def _provenance(
     seconds: float,
 ) -> dict[str, Any]:
     asked = {name: getattr(request, name) for name in request.__slots__ if getattr(request, name) not in (None, False)}
+    way = asked.pop("way")
     return {
         "focuslab": focuslab.__version__,
         "operation": "refocus",
         "request": asked,
+        "way": way,
         "model": engine.model.identity,
         "device": str(engine.device),
         "precision": str(engine.dtype).removeprefix("torch."),

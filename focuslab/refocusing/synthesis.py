@@ -9,27 +9,24 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import focuslab
 from focuslab.errors import CalibrationError, RequestError
 from focuslab.models.bundle import Model
-from focuslab.models.frontend import PhysicsFrontEnd
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts, keeps_remainder
 from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.plan import PlanePlan, StackPlan, plan_refocus
 from focuslab.refocusing.progress import Progress, finish
-from focuslab.refocusing.request import RefocusRequest
+from focuslab.refocusing.request import RefocusRequest, Way
 from focuslab.refocusing.steps import Tally
 from focuslab.refocusing.tiling import read_region, tiles
 from focuslab.stack import FocalStack
 
-__all__ = ["SynthesisRequest", "Way", "focal_stack", "focal_stack_steps"]
+__all__ = ["SynthesisRequest", "focal_stack", "focal_stack_steps"]
 
-Way = Literal["model", "optics"]
 _TILE = 512  # px: all planes of a tile are held at once
 _TOGETHER = 8  # focal planes drawn from one encoding
 _SAME = 1e-3  # px of blur
@@ -227,14 +224,5 @@ def _by_model(
 def _by_optics(
     stack: FocalStack, index: tuple[int, ...], part: Any, levels: Sequence[float], facts: PlaneFacts, engine: Engine
 ) -> list[NDArray[np.float64]]:
-    physics = PhysicsFrontEnd(facts.optics)
-    halo = physics.reach(facts.level_px, levels)
-    counts = finite(read_region(stack, index, part, halo), keep_nan=True)
-    plane = torch.from_numpy(facts.intensity.normalise(counts))[None, None].to(engine.device)
-    with torch.inference_mode():
-        blurred = physics.rung_copies(plane, facts.level_px, facts.noise, levels, halo)[0].cpu().numpy()
-    own = counts[halo:-halo, halo:-halo].astype(np.float64)
-    return [
-        own if abs(level - facts.level_px) < _SAME else facts.intensity.counts(picture)
-        for level, picture in zip(levels, blurred, strict=True)
-    ]
+    halo = engine.blur_halo(facts, levels)
+    return engine.blurred(finite(read_region(stack, index, part, halo), keep_nan=True), facts, levels)

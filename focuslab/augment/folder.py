@@ -1,0 +1,187 @@
+"""A whole data set: planned, made by as many workers as there are, written down in a manifest."""
+
+import contextlib
+import csv
+import json
+import shutil
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import focuslab
+from focuslab.augment.copies import AugmentRequest, Copy, Task, plan_copies
+from focuslab.augment.sources import Source, find_sources, tables_of
+from focuslab.augment.work import Order, Result, make_copies
+from focuslab.augment.workers import on_cluster, on_threads
+from focuslab.errors import ModelError, OutputError, RequestError
+
+__all__ = ["MANIFEST", "AugmentProgress", "Plan", "augment_steps", "plan_folder", "plan_replay"]
+
+MANIFEST = "manifest.json"
+_COLUMNS = (
+    "source", "output", "number", "shift", "unit", "way", "level_px", "structure", "model", "sha256", "seed",
+    "intensity_drift", "saturated_pixels", "notes", "focuslab", "torch",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Tasks, and the tables that are carried as they are: source and destination."""
+
+    tasks: tuple[Task, ...]
+    tables: tuple[tuple[Path, str], ...]
+    said: dict[str, Any]
+
+    @property
+    def copies(self) -> int:
+        """Number of copies in all."""
+        return sum(len(task.copies) for task in self.tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentProgress:
+    """Images done and to do, and what came of the last one."""
+
+    done: int
+    total: int
+    result: Result | None = None
+
+
+def plan_folder(
+    source: Path,
+    destination: Path,
+    request: AugmentRequest,
+    *,
+    files: str = "**/*.tif*",
+    labels: Path | None = None,
+    labels_missing: str = "fail",
+) -> Plan:
+    """Decide what is made of a data set; nothing is read but names.
+
+    Raises
+    ------
+    RequestError
+        If there is nothing to do, or source and destination lie in each other.
+    """
+    here, there = source.resolve(), destination.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise RequestError(f"{source} and {destination} lie in each other: copies go into a folder of their own.")
+    sources = find_sources(source, files, labels=labels, labels_missing=labels_missing)
+    tasks = plan_copies(sources, request)
+    tables = tuple((path, path.relative_to(source).as_posix()) for path in tables_of(source, sources))
+    said = {"root": str(here if source.is_dir() else here.parent), "level": request.level, "seed": request.seed}
+    return Plan(tuple(tasks), tables, said)
+
+
+def plan_replay(manifest: Path) -> tuple[Plan, Order]:
+    """What a manifest says was made, to be made again; the order lacks its destination.
+
+    Raises
+    ------
+    RequestError
+        If it is no manifest, or an image that it names is gone.
+    ModelError
+        If the model is another one now.
+    """
+    from focuslab.models.zoo import load_model
+
+    try:
+        said = json.loads(manifest.read_text())
+        root, copies, order = Path(said["run"]["root"]), said["copies"], said["run"]["order"]
+        by_source: dict[str, list[Copy]] = {}
+        for row in copies:
+            fields = {name: row[name] for name in ("number", "output", "shift", "unit", "way", "seed")}
+            by_source.setdefault(row["source"], []).append(Copy(**fields))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{manifest} is not a manifest of FocusLab: {error}.") from error
+    if gone := [place for place in by_source if not (root / place).is_file()]:
+        raise RequestError(f"{len(gone)} images of the manifest are gone, the first is {root / gone[0]}.")
+    model = load_model(order["model"])
+    if any(row["sha256"] != model.identity["sha256"] for row in copies):
+        raise ModelError(f"The model {order['model']!r} is not the one that the manifest was made by: other weights.")
+    level = said["run"]["level"]
+    tasks = tuple(Task(Source(root / place, place), tuple(some), level) for place, some in by_source.items())
+    return Plan(tasks, (), said["run"]), Order(Path(), order["model"], order["device"], order["optics"])
+
+
+def augment_steps(
+    plan: Plan, order: Order, *, workers: int = 1, scheduler: str | None = None
+) -> Generator[AugmentProgress, None, list[Result]]:
+    """Make all copies that are not there yet, and the manifest of all that are.
+
+    Parameters
+    ----------
+    plan, order
+        What to make, where, by which model.
+    workers
+        Threads of this process.
+    scheduler
+        Address of a Dask cluster to use instead.
+
+    Returns
+    -------
+    list of Result
+        One per image, in the order of the plan.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full: what is there is whole, and the same command goes on.
+    """
+    try:
+        order.destination.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {order.destination} cannot be made: {error.strerror}.") from error
+    _sweep(order.destination)
+    make = partial(make_copies, order=order)
+    total, found = len(plan.tasks), {}
+    results = on_threads(make, plan.tasks, workers) if scheduler is None else on_cluster(make, plan.tasks, scheduler)
+    yield AugmentProgress(0, total)
+    with contextlib.closing(results):  # whatever happens, no task is left running
+        for result in results:
+            if isinstance(result.error, OutputError):
+                raise result.error
+            found[result.place] = result
+            yield AugmentProgress(len(found), total, result)
+    for path, place in plan.tables:
+        (order.destination / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, order.destination / place)
+    _sweep(order.destination)
+    ordered = [found[task.source.place] for task in plan.tasks]
+    _write(order, plan, [record for result in ordered for record in result.records])
+    return ordered
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what a killed run or worker has left half done."""
+    for leftover in folder.rglob(".*.part*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _write(order: Order, plan: Plan, records: Sequence[dict[str, Any]]) -> None:
+    """Write the manifest as JSON and CSV."""
+    run = {
+        **plan.said,
+        "order": {"model": order.model, "device": order.device, "optics": order.optics},
+        "focuslab": focuslab.__version__,
+    }
+    _whole(order.destination / MANIFEST, json.dumps({"run": run, "copies": list(records)}, indent=1) + "\n")
+    draft = order.destination / f".manifest.{uuid4().hex[:8]}.part"
+    with draft.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(_COLUMNS)
+        table.writerows([[_cell(record.get(name)) for name in _COLUMNS] for record in records])
+    draft.replace(order.destination / "manifest.csv")
+
+
+def _cell(value: Any) -> Any:
+    return " ".join("" if v is None else str(v) for v in value) if isinstance(value, list) else value
+
+
+def _whole(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    draft.write_text(text)
+    draft.replace(path)

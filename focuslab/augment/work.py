@@ -1,0 +1,149 @@
+"""One image and all its copies: what a worker does, in whichever thread, process or machine."""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+
+import focuslab
+from focuslab.augment.copies import Copy, Task
+from focuslab.augment.sources import check_label, stem_of
+from focuslab.errors import FocusLabError, OutputError
+from focuslab.io import StackWriter, read
+from focuslab.io.writing import sidecar_path
+from focuslab.models.zoo import load_model
+from focuslab.refocusing.engine import Engine
+from focuslab.refocusing.progress import finish
+from focuslab.refocusing.request import RefocusRequest
+from focuslab.refocusing.steps import refocus_steps
+from focuslab.refocusing.survey import focus_curve_steps
+from focuslab.stack import FocalStack
+
+__all__ = ["Order", "Result", "make_copies", "record_of"]
+
+_TILE = 1024
+_FRAMES = 4  # planes of a field that its level is read from, at most, per channel
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What all tasks of a run have in common: destination, model, device, and numbers that go before the files'."""
+
+    destination: Path
+    model: str
+    device: str = "cpu"
+    optics: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Records of the copies of an image, or why there are none; `pixels` that were made now."""
+
+    place: str
+    records: tuple[dict[str, Any], ...] = ()
+    error: FocusLabError | None = None
+    pixels: int = 0
+
+
+def make_copies(task: Task, order: Order) -> Result:
+    """Make those copies of an image that are not there yet, and put its companions beside them.
+
+    One thread computes: how many tasks run at once is decided elsewhere, and the same task gives the same bits
+    everywhere.
+    """
+    torch.set_num_threads(1)
+    if task.source.error is not None:
+        return Result(task.source.place, error=task.source.error)
+    try:
+        missing = [copy for copy in task.copies if record_of(order.destination, copy) is None]
+        stack = read(task.source.path).calibrated(**order.optics) if missing else None
+        if stack is not None:
+            for companion in task.source.companions:
+                if companion.is_label:
+                    check_label(companion.path, stack.plane_shape)
+            engine = _engine(order.model, order.device)
+            level = _level(stack, task, engine)
+            for copy in missing:
+                _make(stack, task, copy, level, engine, order)
+        records = tuple(r for c in task.copies if (r := record_of(order.destination, c)) is not None)
+        made = len(missing) * int(np.prod(stack.shape)) if stack is not None else 0
+        return Result(task.source.place, records, pixels=made)
+    except FocusLabError as error:
+        return Result(task.source.place, error=error)
+    except OSError as error:
+        return Result(task.source.place, error=OutputError(f"A file cannot be read or written: {error}."))
+
+
+def record_of(destination: Path, copy: Copy) -> dict[str, Any] | None:
+    """Record of a copy that is there whole, and the one that is wanted; None otherwise."""
+    output = destination / copy.output
+    try:
+        record = json.loads(sidecar_path(output).read_text())["augment"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return dict(record) if output.is_file() and all(record.get(k) == v for k, v in copy.record().items()) else None
+
+
+@lru_cache(maxsize=2)
+def _engine(model: str, device: str) -> Engine:
+    return Engine(load_model(model), device)
+
+
+def _level(stack: FocalStack, task: Task, engine: Engine) -> float | None:
+    """Blur level of a field, um or px as its shifts are, one for all channels and time points; NaN if it is empty.
+
+    A focal stack has one level per plane, which refocusing reads itself: None.
+    """
+    if task.level == "sharp":
+        return 0.0
+    if stack.size("Z") > 1:
+        return None
+    frames = {int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)}
+    planes = [i for i in stack.planes() if stack.position(i, "T") in frames]
+    found = [p for p in finish(focus_curve_steps(stack, planes, engine.model)) if p.estimate.found]
+    um = task.copies[0].unit == "um"
+    values = [p.level_um if um and p.level_um is not None else p.estimate.level_px for p in found]
+    return float(np.median(values)) if values else float("nan")
+
+
+def _make(stack: FocalStack, task: Task, copy: Copy, level: float | None, engine: Engine, order: Order) -> None:
+    output = order.destination / copy.output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    empty = level is not None and np.isnan(level)
+    known = {} if level is None else {f"level_{copy.unit}": 0.0 if empty else level}
+    request = RefocusRequest(way=copy.way, **{f"shift_{copy.unit}": copy.shift}, **known)  # type: ignore[arg-type]
+    for companion in task.source.companions:
+        _carry(companion.path, order.destination / companion.place, stem_of(output))
+    with StackWriter(output, stack, overwrite=True) as writer:
+        said = finish(refocus_steps(stack, request, engine, writer.array, keep_nan=True, tile=_TILE))
+        said.pop("seconds")  # the same copy is the same file
+        levels = [p.get("level_px") for p in said["planes"]]
+        said["augment"] = {
+            "source": task.source.place,
+            **copy.record(),
+            "level_px": levels,
+            "structure": not empty and any(v is not None for v in levels),
+            "model": engine.model.identity["name"],
+            "sha256": engine.model.identity["sha256"],
+            "intensity_drift": said["mean_intensity_drift"],
+            "saturated_pixels": said["saturated_pixels"],
+            "notes": said["notes"],
+            "focuslab": focuslab.__version__,
+            "torch": torch.__version__,
+        }
+        writer.provenance = said
+
+
+def _carry(path: Path, folder: Path, stem: str) -> None:
+    """Copy a file, whole or not at all, under the stem of a copy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{stem}{path.name[len(stem_of(path)) :]}"
+    draft = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
+    shutil.copyfile(path, draft)
+    draft.replace(target)

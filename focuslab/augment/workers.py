@@ -1,0 +1,69 @@
+"""Tasks on threads of this process, or on the workers of a Dask cluster."""
+
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
+from typing import Any, TypeVar
+
+from focuslab.errors import RequestError
+
+__all__ = ["on_cluster", "on_threads"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+_AHEAD = 4  # tasks waiting per worker
+
+
+def on_threads(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
+) -> Generator[Result, None, None]:
+    """Results as they come; when the caller goes away, the tasks at work are ended and no other is begun."""
+    waiting = iter(tasks)
+    with ThreadPoolExecutor(workers) as pool:
+        running = {pool.submit(function, task) for task in islice(waiting, _AHEAD * workers)}
+        try:
+            while running:
+                done = next(as_completed(running))
+                running.remove(done)
+                yield done.result()
+                running |= {pool.submit(function, task) for task in islice(waiting, 1)}
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def on_cluster(
+    function: Callable[[Task], Result], tasks: Sequence[Task], scheduler: str, seconds: float = 10.0
+) -> Generator[Result, None, None]:
+    """Results as they come from a Dask cluster; a task whose worker dies is given to another.
+
+    Parameters
+    ----------
+    function, tasks
+        Both are pickled; the workers see the same files by the same paths.
+    scheduler
+        Address, such as ``tcp://host:8786``.
+    seconds
+        How long to wait for it.
+
+    Raises
+    ------
+    RequestError
+        If Dask is not installed, or there is no cluster at the address.
+    """
+    try:
+        from distributed import Client
+        from distributed import as_completed as completed
+    except ModuleNotFoundError as error:
+        raise RequestError("A cluster needs Dask: pip install 'focuslab[distributed]'.") from error
+    try:
+        client: Any = Client(scheduler, timeout=seconds)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TimeoutError) as error:
+        raise RequestError(
+            f"There is no Dask scheduler at {scheduler} ({type(error).__name__}): start one with `dask scheduler`, or "
+            "work on this machine with --workers."
+        ) from error
+    with client:
+        futures = client.map(function, tasks, pure=False, retries=2)
+        for _, result in completed(futures, with_results=True):  # type: ignore[no-untyped-call]
+            yield result

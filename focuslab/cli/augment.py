@@ -1,0 +1,85 @@
+"""`focuslab augment`: a richer data set, by defocus."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from focuslab.cli import options as opt
+from focuslab.cli.console import errors, out, progress_bar
+from focuslab.errors import RequestError
+
+__all__ = ["augment"]
+
+
+def augment(
+    source: Annotated[Path, typer.Argument(help="Folder, file, CSV that lists files, or the manifest of a run.")],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder of the copies.")],
+    copies: Annotated[int, typer.Option(help="Copies of every image.")] = 1,
+    blur_um: Annotated[str | None, typer.Option(metavar="A:B", help="Range of defocus to add, um.")] = None,
+    blur_px: Annotated[str | None, typer.Option(metavar="A:B", help="Range of blur radius to add, px.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Folder of labels, named like their images.")] = None,
+    labels_missing: Annotated[Literal["fail", "skip"], typer.Option(help="Images without a label.")] = "fail",
+    engine: Annotated[Literal["model", "optics", "mixed"], typer.Option(help="What makes the blur.")] = "mixed",
+    level: Annotated[
+        Literal["read", "sharp"], typer.Option(help="Read each field's own blur, or take it as in focus.")
+    ] = "read",
+    files: Annotated[str, typer.Option(help="Which files of a folder: a glob.")] = "**/*.tif*",
+    seed: Annotated[int, typer.Option(help="The same seed makes the same copies.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Threads of this machine, one image each.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="Dask cluster instead, e.g. tcp://host:8786.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    na: opt.Na = None,
+    wavelength_um: opt.Wavelength = None,
+    index: opt.Index = None,
+    pixel_size_um: opt.PixelSize = None,
+    model: opt.ModelName = "default",
+    device: opt.Device = "cpu",
+) -> None:
+    """Make defocused copies of a data set, labels carried; run it again to go on where it was left."""
+    from focuslab.augment.copies import AugmentRequest
+    from focuslab.augment.folder import MANIFEST, augment_steps, plan_folder, plan_replay
+    from focuslab.augment.work import Order
+
+    if source.suffix.lower() == ".json":
+        plan, order = plan_replay(source)
+        order = replace(order, destination=destination)
+    else:
+        if (blur_um is None) == (blur_px is None):
+            raise RequestError("Say how much defocus to add by one of --blur-um A:B and --blur-px A:B.")
+        unit: Literal["um", "px"] = "px" if blur_um is None else "um"
+        request = AugmentRequest(copies, _range(blur_um or blur_px or ""), unit, engine, level, seed)
+        plan = plan_folder(source, destination, request, files=files, labels=labels, labels_missing=labels_missing)
+        optics = {"na": na, "wavelength_um": wavelength_um, "index": index, "pixel_size_um": pixel_size_um}
+        order = Order(destination, model, device, {k: v for k, v in optics.items() if v is not None})
+    if dry_run:
+        for task in plan.tasks:
+            for copy in task.copies:
+                out.print(
+                    f"{task.source.place} -> {copy.output}: {copy.shift:+g} {copy.unit}, {copy.way}", markup=False
+                )
+        out.print(f"{plan.copies} copies of {len(plan.tasks)} images would be made.")
+        return
+    failed = 0
+    with progress_bar("images") as tell:
+        for step in augment_steps(plan, order, workers=workers, scheduler=scheduler):
+            tell(step.done, step.total)
+            if step.result is not None and step.result.error is not None:
+                failed += 1
+                errors.print(f"{step.result.place}: {step.result.error}", style="red", markup=False)
+    done = len(plan.tasks) - failed
+    out.print(f"{destination / MANIFEST}: copies of {done} of {len(plan.tasks)} images.", markup=False)
+    if failed:
+        errors.print(f"{failed} of {len(plan.tasks)} images failed.", style="red")
+        sys.exit(1)
+
+
+def _range(text: str) -> tuple[float, float]:
+    """Two numbers from ``A:B``."""
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError as error:
+        raise RequestError(f"A range is two numbers with a colon, such as 0.5:8, got {text!r}.") from error
+    return low, high

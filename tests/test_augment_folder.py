@@ -1,0 +1,237 @@
+"""Whole data sets: labels carried, manifests replayed, any number of workers, runs that were killed."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import focuslab
+from focuslab.augment.copies import AugmentRequest, plan_copies
+from focuslab.augment.folder import augment_steps, plan_folder, plan_replay
+from focuslab.augment.sources import Source
+from focuslab.augment.work import Order
+from focuslab.errors import OutputError, RequestError
+from focuslab.optics import phantom
+from focuslab.refocusing import finish
+from focuslab.stack import Calibration, FocalStack
+
+KNOWN = Calibration(pixel_size_um=0.645, na=0.5, index=1.0, wavelengths_um=(0.461,))
+REQUEST = AugmentRequest(2, (1.0, 6.0), "um", "mixed", "sharp", 7)
+
+
+def picture(seed: int, dtype: Any = np.uint16) -> np.ndarray:
+    scale = 200 if dtype == np.uint8 else 4000
+    return (
+        (0.05 * scale + scale * phantom("nuclei", (64, 72), seed=seed, scale_px=10)).clip(0, 250 * scale).astype(dtype)
+    )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Training and validation folders with labels, a table, an image without label, one that is none."""
+    root = tmp_path / "data"
+    for part, seeds in (("train", (1, 2)), ("validation", (3,))):
+        (root / "images" / part).mkdir(parents=True)
+        (root / "masks" / part).mkdir(parents=True)
+        for seed in seeds:
+            image = FocalStack(picture(seed), "YX", KNOWN)
+            focuslab.write(root / "images" / part / f"cell{seed}.ome.tif", image)
+            Image.fromarray((picture(seed) > 800).astype(np.uint8)).save(root / "masks" / part / f"cell{seed}.png")
+    (root / "images" / "train" / "cell1.csv").write_text("x,y\n3,4\n")
+    (root / "classes.csv").write_text("cell1,a\n")
+    return root
+
+
+def made(plan: Any, data: Path, destination: Path, **how: Any) -> list[Any]:
+    return finish(augment_steps(plan, Order(destination, "default"), **how))
+
+
+def digest(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_folders_labels_tables_and_calibration_are_kept(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    results = made(plan_folder(data, out, REQUEST, labels=data / "masks"), data, out)
+    assert all(r.error is None and len(r.records) == 2 for r in results)
+    names = set(digest(out))
+    assert {"images/train/cell1_defocus00.ome.tif", "images/validation/cell3_defocus01.ome.tif"} <= names
+    for k in (0, 1):
+        label = (out / f"masks/train/cell2_defocus0{k}.png").read_bytes()
+        assert label == (data / "masks/train/cell2.png").read_bytes()
+        assert (out / f"images/train/cell1_defocus0{k}.csv").read_text() == "x,y\n3,4\n"
+    assert (out / "classes.csv").read_text() == "cell1,a\n"
+    copy = focuslab.read(out / "images/train/cell1_defocus00.ome.tif")
+    assert copy.calibration.pixel_size_um == 0.645 and copy.dtype == np.uint16 and copy.axes == "YX"
+    assert not np.array_equal(copy.plane(), picture(1))
+    manifest = json.loads((out / "manifest.json").read_text())
+    rows = list(csv.DictReader((out / "manifest.csv").read_text().splitlines()))
+    assert len(manifest["copies"]) == len(rows) == 6
+    first = manifest["copies"][0]
+    assert first["source"] == "images/train/cell1.ome.tif" and 1 <= first["shift"] <= 6 and first["level_px"] == [0.0]
+    assert first["sha256"] == focuslab.load_model("default").identity["sha256"]
+    assert abs(first["intensity_drift"]) < 0.02
+
+
+def test_the_same_files_whoever_makes_them(data: Path, tmp_path: Path) -> None:
+    plan = plan_folder(data / "images", tmp_path / "one", REQUEST)
+    made(plan, data, tmp_path / "one")
+    made(plan, data, tmp_path / "three", workers=3)
+    one = digest(tmp_path / "one")
+    assert one == digest(tmp_path / "three")
+    replayed, order = plan_replay(tmp_path / "one" / "manifest.json")
+    finish(augment_steps(replayed, Order(tmp_path / "again", order.model, order.device, order.optics)))
+    again = digest(tmp_path / "again")
+    assert {k: v for k, v in one.items() if k in again} == again and len(again) >= 12
+    (tmp_path / "again" / "manifest.json").write_text("{}")
+    with pytest.raises(RequestError, match="not a manifest"):
+        plan_replay(tmp_path / "again" / "manifest.json")
+
+
+def test_a_run_that_was_cut_short_goes_on(data: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    plan = plan_folder(data / "images", whole, REQUEST)
+    made(plan, data, whole)
+    part = tmp_path / "part"
+    steps = augment_steps(plan, Order(part, "default"))
+    while next(steps).done < 1:
+        pass
+    steps.close()
+    (part / "images").mkdir(exist_ok=True)
+    (part / ".cell9.ome.tif.0000.part").write_bytes(b"half")
+    victim = next(part.rglob("*.tif"))
+    before = victim.stat().st_mtime_ns
+    results = made(plan, data, part)
+    assert victim.stat().st_mtime_ns == before and sum(r.pixels for r in results) < 6 * 64 * 72
+    assert digest(part) == digest(whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
+def test_kill_and_go_on(data: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "focuslab",
+        "augment",
+        str(data / "images"),
+        str(tmp_path / "cut"),
+        "--copies",
+        "3",
+    ]
+    command += ["--blur-um", "1:6", "--level", "sharp", "--seed", "7"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    end = time.monotonic() + 120
+    while not list((tmp_path / "cut").rglob("*.tif")) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    request = AugmentRequest(3, (1.0, 6.0), "um", "mixed", "sharp", 7)
+    made(plan_folder(data / "images", tmp_path / "whole", request), data, tmp_path / "whole")
+    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+
+
+def test_a_cluster_makes_the_same_and_outlives_a_worker(data: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="the distributed extra is not installed")
+    plan = plan_folder(data / "images", tmp_path / "one", REQUEST)
+    made(plan, data, tmp_path / "one")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        steps = augment_steps(plan, Order(tmp_path / "two", "default"), scheduler=cluster.scheduler_address)
+        while next(steps).done < 1:
+            pass
+        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+        finish(steps)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+    with pytest.raises(RequestError, match="no Dask scheduler"):
+        made(plan, data, tmp_path / "three", scheduler="tcp://127.0.0.1:9")
+
+
+def test_levels_are_read_once_per_field(tmp_path: Path) -> None:
+    channels = np.stack([picture(4), picture(5)])
+    known = KNOWN.replace(wavelengths_um=(0.461, 0.6))
+    focuslab.write(tmp_path / "in" / "a.ome.tif", FocalStack(channels, "CYX", known)) if (
+        tmp_path / "in"
+    ).mkdir() else None
+    focuslab.write(tmp_path / "in" / "a.ome.tif", FocalStack(channels, "CYX", known))
+    empty = np.random.default_rng(0).normal(100, 4, (64, 64)).astype(np.float32)
+    focuslab.write(tmp_path / "in" / "empty.ome.tif", FocalStack(empty, "YX", KNOWN))
+    request = AugmentRequest(1, (4.0, 4.0), "um", "model", "read", 0)
+    results = made(plan_folder(tmp_path / "in", tmp_path / "out", request), tmp_path, tmp_path / "out")
+    (one,), (nothing,) = results[0].records, results[1].records
+    assert len({round(v, 6) for v in one["level_px"]}) == 1  # the two channels share it
+    assert one["structure"] and not nothing["structure"]
+    assert focuslab.read(tmp_path / "out" / "empty_defocus00.ome.tif").dtype == np.float32
+
+
+def test_what_is_wrong_is_listed_and_the_rest_is_done(data: Path, tmp_path: Path) -> None:
+    (data / "images/train/broken.tif").write_bytes(b"nothing")
+    tifffile.imwrite(data / "images/train/alone.tif", picture(6))
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(data / "masks/train/cell2.png")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(data / "masks/train/broken.png")
+    out = tmp_path / "out"
+    results = made(plan_folder(data, out, REQUEST, labels=data / "masks"), data, out)
+    said = {r.place.split("/")[-1]: str(r.error) for r in results if r.error is not None}
+    assert set(said) == {"broken.tif", "alone.tif", "cell2.ome.tif"}
+    assert "no label" in said["alone.tif"] and "9 x 9 px, the image 64 x 72" in said["cell2.ome.tif"]
+    left = {
+        r.place for r in made(plan_folder(data, out, REQUEST, labels=data / "masks", labels_missing="skip"), data, out)
+    }
+    assert not any("alone" in place for place in left)
+
+
+def test_plans_that_cannot_be(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for there in (data, data / "out", data.parent):
+        with pytest.raises(RequestError, match="lie in each other"):
+            plan_folder(data, there, REQUEST)
+    with pytest.raises(RequestError, match="No image"):
+        plan_folder(data, tmp_path / "out", REQUEST, files="*.nd2")
+    with pytest.raises(RequestError, match="no data set"):
+        plan_folder(tmp_path / "nowhere", tmp_path / "out", REQUEST)
+    with pytest.raises(RequestError, match="At least one copy"):
+        AugmentRequest(0, (1.0, 2.0))
+    with pytest.raises(RequestError, match="ascending"):
+        AugmentRequest(1, (3.0, 2.0))
+    monkeypatch.setattr("focuslab.io.writing.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    plan = plan_folder(data / "images", tmp_path / "out", REQUEST)
+    with pytest.raises(OutputError, match="full"):
+        made(plan, data, tmp_path / "out")
+    monkeypatch.undo()
+    assert all(r.error is None for r in made(plan, data, tmp_path / "out"))
+
+
+def test_draws_follow_from_seed_place_and_number() -> None:
+    sources = [Source(Path("a.tif"), "x/a.tif"), Source(Path("b.tif"), "b.tif")]
+    forth, back = plan_copies(sources, REQUEST), plan_copies(sources[::-1], REQUEST)
+    assert forth == back[::-1]
+    drawn = [c.shift for t in forth for c in t.copies]
+    assert len(set(drawn)) == 4 and forth[0].copies[1].output == "x/a_defocus01.tif"
+
+
+def test_the_command(data: Path, tmp_path: Path) -> None:
+    def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "focuslab", "augment", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    listed = tmp_path / "list.csv"
+    listed.write_text("file\ndata/images/train/cell1.ome.tif\n")
+    dry = run(listed, tmp_path / "o" / "out", "--blur-px", "1:3", "--dry-run", "--copies", 2)
+    assert dry.returncode == 0 and "2 copies of 1 images" in dry.stdout and not (tmp_path / "o").exists()
+    assert run(data, tmp_path / "o").stderr.startswith("focuslab: Say how much")
+    assert "two numbers with a colon" in run(data, tmp_path / "o", "--blur-px", "3").stderr
+    (data / "images/train/broken.tif").write_bytes(b"nothing")
+    bad = run(data / "images", tmp_path / "o", "--blur-px", "1:3", "--level", "sharp", "--engine", "optics")
+    assert bad.returncode == 1 and "broken.tif" in bad.stderr and "1 of 4 images failed" in bad.stderr
+    assert len(list((tmp_path / "o").rglob("*.tif"))) == 3
