@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from focuslab.cli import augment, between, demo, evaluate, export, gui, info, models, refocus, simulate, train
+from focuslab.cli import augment, between, demo, estimate, evaluate, export, gui, info, models, refocus, simulate, train
 from focuslab.cli.console import fail
 from focuslab.errors import FocusLabError
 
@@ -28,6 +28,7 @@ app.command("gui")(gui.gui)
 app.command("simulate")(simulate.simulate)
 app.command("info")(info.info)
 app.command("models")(models.models)
+app.command("estimate")(estimate.estimate)
 app.command("augment")(augment.augment)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

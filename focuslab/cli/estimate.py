@@ -1,0 +1,90 @@
+"""`focuslab estimate`: how far out of focus the planes of many files are."""
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from focuslab.cli import options as opt
+from focuslab.cli.console import errors, out, progress_bar
+from focuslab.errors import OutputError
+from focuslab.stack import FocalStack
+
+__all__ = ["estimate"]
+
+
+def estimate(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="TIFF files, or folders of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV file: one row per plane.")],
+    plate: Annotated[Path | None, typer.Option(help="PNG file: the plate, each well by its median level.")] = None,
+    wells: Annotated[
+        str | None, typer.Option(help="How file names say their well, e.g. '{well}_s{field}.tif'.")
+    ] = None,
+    files: Annotated[str, typer.Option(help="Which files of a folder: a glob, ** for subfolders.")] = "**/*.tif*",
+    na: opt.Na = None,
+    wavelength_um: opt.Wavelength = None,
+    index: opt.Index = None,
+    pixel_size_um: opt.PixelSize = None,
+    axes: opt.Axes = None,
+    rgb: opt.Rgb = "refuse",
+    model: opt.ModelName = "default",
+    overwrite: opt.Overwrite = False,
+) -> None:
+    """Read blur level and sharpness of every plane into a table; a plane without structure has no level."""
+    from focuslab.models.zoo import load_model
+    from focuslab.quality.plate import plate_map
+    from focuslab.refocusing.batch import files_in, jobs_of
+    from focuslab.refocusing.screen import COLUMNS, FieldFocus, Wells, estimate_steps, of_wells
+
+    for path in (output, plate):
+        if path is not None and path.exists() and not overwrite:
+            raise OutputError(f"{path} exists already: give another name, or --overwrite to replace it.")
+
+    def opened(path: Path) -> FocalStack:
+        return opt.open_stack(
+            path, axes=axes, rgb=rgb, na=na, wavelength_um=wavelength_um, index=index, pixel_size_um=pixel_size_um
+        )
+
+    jobs = []
+    for item in inputs:
+        below = item if item.is_dir() else None
+        jobs += jobs_of(files_in(item, files) if item.is_dir() else [item], Path(), opened, below=below)
+    rows: list[FieldFocus] = []
+    failed = 0
+    with progress_bar("files") as tell:
+        for job, (done, total, found, error) in zip(
+            jobs, estimate_steps(jobs, load_model(model), Wells(wells)), strict=True
+        ):
+            tell(done, total)
+            rows += found
+            if error is not None:
+                failed += 1
+                errors.print(f"{job.name}: {error}", style="red", markup=False)
+    if rows:
+        _write(output, COLUMNS, rows)
+        empty = sum(row.level_px is None for row in rows)
+        out.print(
+            f"{output}: {len(rows)} planes of {len(jobs) - failed} files, {empty} without structure", markup=False
+        )
+    if plate is not None and rows:
+        unit = "um" if any(row.level_um is not None for row in rows) else "px"
+        out.print(str(plate_map(of_wells(rows), plate, title=f"blur level, {unit}", unit=unit)), markup=False)
+    if failed:
+        errors.print(f"{failed} of {len(jobs)} inputs failed.", style="red")
+        sys.exit(1 if failed < len(jobs) else 2)
+
+
+def _write(path: Path, columns: tuple[str, ...], rows: Sequence[object]) -> None:
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(columns)
+            table.writerows([getattr(row, name) for name in columns] for row in rows)
+        draft.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error

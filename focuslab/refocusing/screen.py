@@ -1,0 +1,144 @@
+"""Quality control of a screen: how far out of focus every field of a plate is."""
+
+import re
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from focuslab.errors import FocusLabError, RequestError
+from focuslab.models.bundle import Model
+from focuslab.refocusing.batch import Job
+from focuslab.refocusing.survey import PlaneFocus, focus_curve_steps
+
+__all__ = ["COLUMNS", "FieldFocus", "Wells", "estimate_steps", "of_wells"]
+
+_WELL = re.compile(
+    r"(?<![A-Za-z0-9])(?P<well>[A-Pa-p]\d{1,2})(?![0-9])"  # a letter of a 384-well plate and a number
+    r"(?:.*?(?<![A-Za-z])(?:s|f|field|site)_?(?P<field>\d+))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFocus:
+    """One plane of one field; what is not known is None.
+
+    Attributes
+    ----------
+    file, well, field
+        Which field; well and field from the file's name.
+    c, z, t
+        Which plane.
+    level_um, level_px
+        Distance from focus and blur radius; None where there is no structure.
+    sharpness
+        Variance of the Laplacian, squared counts.
+    structure, confidence
+        Odds that there is structure, and that the level is right to a quarter.
+    """
+
+    file: str
+    well: str | None
+    field: str | None
+    c: int
+    z: int
+    t: int
+    level_um: float | None
+    level_px: float | None
+    sharpness: float
+    structure: float
+    confidence: float | None
+
+
+COLUMNS = tuple(f.name for f in fields(FieldFocus))
+
+
+class Wells:
+    """Reads well and field from file names.
+
+    Parameters
+    ----------
+    pattern
+        File name with ``{well}`` and perhaps ``{field}``, ``{}`` for anything; the usual ways (``..._a01_s1_...``,
+        ``B12-field3``) if not given.
+
+    Raises
+    ------
+    RequestError
+        If the pattern names no well.
+    """
+
+    def __init__(self, pattern: str | None = None) -> None:
+        if pattern is None:
+            self._pattern = _WELL
+            return
+        if "{well}" not in pattern:
+            raise RequestError(
+                f"A pattern of wells names a {{well}}, for instance '{{well}}_s{{field}}.tif'; got {pattern!r}."
+            )
+        parts = (_part(part) for part in re.split(r"(\{\w*\})", pattern))
+        self._pattern = re.compile("".join(parts))
+
+    def of(self, name: str) -> tuple[str | None, str | None]:
+        """Well, such as ``B03``, and field of a file name; None where it says none."""
+        found = self._pattern.search(name)
+        if found is None:
+            return None, None
+        said = found.groupdict()
+        well = said["well"].upper()
+        if match := re.fullmatch(r"([A-Z]+)0*(\d+)", well):
+            well = f"{match[1]}{int(match[2]):02d}"
+        return well, said.get("field")
+
+
+def estimate_steps(
+    jobs: Sequence[Job], model: Model, wells: Wells
+) -> Generator[tuple[int, int, list[FieldFocus], FocusLabError | None], None, None]:
+    """Read the level of every plane of every file; yields files done, of all, and the rows of one or its error."""
+    for i, job in enumerate(jobs):
+        rows: list[FieldFocus] = []
+        error: FocusLabError | None = None
+        try:
+            stack = job.open()
+            well, field = wells.of(job.name)
+            for plane in focus_curve_steps(stack, list(stack.planes()), model):
+                place = {axis.lower(): stack.position(plane.index, axis) for axis in "CZT"}
+                rows.append(_row(job.name, well, field, place, plane))
+        except FocusLabError as failure:
+            error, rows = failure, []
+        yield i + 1, len(jobs), rows, error
+
+
+def of_wells(rows: Sequence[FieldFocus]) -> dict[str, float | None]:
+    """Median level of every well, um or px, over its planes with structure; None for a well without any."""
+    um = any(row.level_um is not None for row in rows)
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row.well is not None:
+            levels = found.setdefault(row.well, [])
+            level = row.level_um if um else row.level_px
+            levels += [] if level is None else [level]
+    return {well: float(np.median(levels)) if levels else None for well, levels in found.items()}
+
+
+def _row(name: str, well: str | None, field: str | None, place: dict[str, int], plane: PlaneFocus) -> FieldFocus:
+    said = plane.estimate
+    return FieldFocus(
+        file=name,
+        well=well,
+        field=field,
+        **place,
+        level_um=None if plane.level_um is None else round(plane.level_um, 4),
+        level_px=round(said.level_px, 4) if said.found else None,
+        sharpness=float(f"{plane.sharpness:.6g}"),
+        structure=round(said.structure, 4),
+        confidence=round(said.confidence, 4) if said.found else None,
+    )
+
+
+def _part(part: str) -> str:
+    """Regular expression of a piece of a pattern."""
+    if not part.startswith("{"):
+        return re.escape(part)
+    name = part[1:-1]
+    return f"(?P<{name}>[A-Za-z0-9]+?)" if name in ("well", "field") else ".*?"
