@@ -39,7 +39,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.installed
-	$(INSTALL) -e ".[gui,train,bioimageio,distributed]" pytest pytest-cov pytest-qt hypothesis
+	$(INSTALL) -e ".[gui,train,bioimageio,distributed,zarr]" pytest pytest-cov pytest-qt hypothesis
 	touch $@
 
 $(VENV)/.screen: $(VENV)/.installed

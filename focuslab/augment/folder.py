@@ -55,7 +55,7 @@ def plan_folder(
     destination: Path,
     request: AugmentRequest,
     *,
-    files: str = "**/*.tif*",
+    files: str = "**/*",
     labels: Path | None = None,
     labels_missing: str = "fail",
 ) -> Plan:
@@ -97,7 +97,7 @@ def plan_replay(manifest: Path) -> tuple[Plan, Order]:
             by_source.setdefault(row["source"], []).append(Copy(**fields))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{manifest} is not a manifest of FocusLab: {error}.") from error
-    if gone := [place for place in by_source if not (root / place).is_file()]:
+    if gone := [place for place in by_source if not (root / place).exists()]:
         raise RequestError(f"{len(gone)} images of the manifest are gone, the first is {root / gone[0]}.")
     model = load_model(order["model"])
     if any(row["sha256"] != model.identity["sha256"] for row in copies):
@@ -157,8 +157,11 @@ def augment_steps(
 
 def _sweep(folder: Path) -> None:
     """Take away what a killed run or worker has left half done."""
-    for leftover in folder.rglob(".*.part*"):
-        leftover.unlink(missing_ok=True)
+    for leftover in list(folder.rglob(".*.part*")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _write(order: Order, plan: Plan, records: Sequence[dict[str, Any]]) -> None:

@@ -9,6 +9,8 @@ import tifffile
 from PIL import Image
 
 from focuslab.errors import FocusLabError, ImageError, RequestError
+from focuslab.io import images_of
+from focuslab.io.ome_zarr import is_zarr
 
 __all__ = ["Companion", "Source", "check_label", "find_sources", "stem_of"]
 
@@ -35,7 +37,7 @@ class Source:
 
 
 def find_sources(
-    source: Path, files: str = "**/*.tif*", *, labels: Path | None = None, labels_missing: str = "fail"
+    source: Path, files: str = "**/*", *, labels: Path | None = None, labels_missing: str = "fail"
 ) -> list[Source]:
     """Images of a data set.
 
@@ -44,7 +46,7 @@ def find_sources(
     source
         A folder, one file, or a CSV whose first column names files beside it.
     files
-        Which files of a folder: a glob.
+        Which files of a folder: a glob; of those, the ones that are TIFF or OME-Zarr.
     labels
         Folder of label images or tables, named like their images, in the same subfolders.
     labels_missing
@@ -111,7 +113,7 @@ def check_label(label: Path, shape: tuple[int, int]) -> None:
 def stem_of(path: Path) -> str:
     """Name without its ending, ``.ome.tif`` being one."""
     name = path.name
-    for ending in (".ome.tiff", ".ome.tif"):
+    for ending in (".ome.tiff", ".ome.tif", ".ome.zarr"):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return path.stem
@@ -119,17 +121,17 @@ def stem_of(path: Path) -> str:
 
 def _listed(source: Path, files: str) -> tuple[Path, list[Path]]:
     """Root of a data set and its images."""
-    if source.is_dir():
-        return source, sorted(p for p in source.glob(files) if p.is_file() and not p.name.startswith("."))
+    if source.is_dir() and not is_zarr(source):
+        return source, images_of(source, files)
     if source.suffix.lower() == ".csv" and source.is_file():
         rows = [row[0].strip() for row in csv.reader(source.read_text().splitlines()) if row and row[0].strip()]
         paths = [source.parent / row for row in rows]
         if paths and not paths[0].exists():
             paths = paths[1:]  # a header
-        if missing := [p for p in paths if not p.is_file()]:
+        if missing := [p for p in paths if not p.exists()]:
             raise RequestError(f"{source.name} lists {missing[0]}, which is not there ({len(missing)} are missing).")
         return source.parent, paths
-    if source.is_file():
+    if source.exists():
         return source.parent, [source]
     raise RequestError(f"There is no data set {source}: give a folder, a file, or a CSV that lists files.")
 

@@ -15,7 +15,7 @@ import focuslab
 from focuslab.augment.copies import Copy, Task
 from focuslab.augment.sources import check_label, stem_of
 from focuslab.errors import FocusLabError, OutputError
-from focuslab.io import StackWriter, read
+from focuslab.io import read, writer_of
 from focuslab.io.writing import sidecar_path
 from focuslab.models.zoo import load_model
 from focuslab.refocusing.engine import Engine
@@ -87,7 +87,7 @@ def record_of(destination: Path, copy: Copy) -> dict[str, Any] | None:
         record = json.loads(sidecar_path(output).read_text())["augment"]
     except (OSError, ValueError, KeyError):
         return None
-    return dict(record) if output.is_file() and all(record.get(k) == v for k, v in copy.record().items()) else None
+    return dict(record) if output.exists() and all(record.get(k) == v for k, v in copy.record().items()) else None
 
 
 @lru_cache(maxsize=2)
@@ -120,7 +120,7 @@ def _make(stack: FocalStack, task: Task, copy: Copy, level: float | None, engine
     request = RefocusRequest(way=copy.way, **{f"shift_{copy.unit}": copy.shift}, **known)  # type: ignore[arg-type]
     for companion in task.source.companions:
         _carry(companion.path, order.destination / companion.place, stem_of(output))
-    with StackWriter(output, stack, overwrite=True) as writer:
+    with writer_of(output, stack, overwrite=True) as writer:
         said = finish(refocus_steps(stack, request, engine, writer.array, keep_nan=True, tile=_TILE))
         said.pop("seconds")  # the same copy is the same file
         levels = [p.get("level_px") for p in said["planes"]]

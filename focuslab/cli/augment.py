@@ -26,7 +26,7 @@ def augment(
     level: Annotated[
         Literal["read", "sharp"], typer.Option(help="Read each field's own blur, or take it as in focus.")
     ] = "read",
-    files: Annotated[str, typer.Option(help="Which files of a folder: a glob.")] = "**/*.tif*",
+    files: Annotated[str, typer.Option(help="Which files of a folder: a glob.")] = "**/*",
     seed: Annotated[int, typer.Option(help="The same seed makes the same copies.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Threads of this machine, one image each.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask cluster instead, e.g. tcp://host:8786.")] = None,

@@ -11,19 +11,20 @@ import typer
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, out, progress_bar
 from focuslab.errors import OutputError
+from focuslab.io.ome_zarr import is_zarr
 from focuslab.stack import FocalStack
 
 __all__ = ["estimate"]
 
 
 def estimate(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="TIFF files, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="TIFF, OME-Zarr, or folders of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV file: one row per plane.")],
     plate: Annotated[Path | None, typer.Option(help="PNG file: the plate, each well by its median level.")] = None,
     wells: Annotated[
         str | None, typer.Option(help="How file names say their well, e.g. '{well}_s{field}.tif'.")
     ] = None,
-    files: Annotated[str, typer.Option(help="Which files of a folder: a glob, ** for subfolders.")] = "**/*.tif*",
+    files: Annotated[str, typer.Option(help="Which files of a folder: a glob, ** for subfolders.")] = "**/*",
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,
     index: opt.Index = None,
@@ -50,8 +51,10 @@ def estimate(
 
     jobs = []
     for item in inputs:
-        below = item if item.is_dir() else None
-        jobs += jobs_of(files_in(item, files) if item.is_dir() else [item], Path(), opened, below=below)
+        if item.is_dir() and not is_zarr(item):
+            jobs += jobs_of(files_in(item, files), Path(), opened, below=item)
+        else:
+            jobs += jobs_of([item], Path(), opened)
     rows: list[FieldFocus] = []
     failed = 0
     with progress_bar("files") as tell:

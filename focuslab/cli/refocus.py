@@ -12,6 +12,7 @@ from focuslab.cli import options as opt
 from focuslab.cli.console import errors, fail, out, outcomes
 from focuslab.errors import RequestError
 from focuslab.io import read_pattern
+from focuslab.io.ome_zarr import is_zarr
 from focuslab.stack import FocalStack
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = ["refocus"]
 
 
 def refocus(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="TIFF files, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="TIFF, OME-Zarr, or folders of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder, or a file for one input.")],
     shift_um: Annotated[float | None, typer.Option(help="Change of focus, um; negative is sharper.")] = None,
     shift_px: Annotated[float | None, typer.Option(help="Change of blur radius, px; negative is sharper.")] = None,
@@ -33,7 +34,7 @@ def refocus(
         str | None,
         typer.Option(help="Inputs are folders of one file per plane, e.g. '{well}_z{z}_w{c}.tif'."),
     ] = None,
-    files: Annotated[str, typer.Option(help="Which files of a folder: a glob, ** for subfolders.")] = "*.tif*",
+    files: Annotated[str, typer.Option(help="Which files of a folder: a glob, ** for subfolders.")] = "*",
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,
     index: opt.Index = None,
@@ -105,14 +106,14 @@ def _jobs(
     """Everything to do: files, the files of folders, or folders of one file per plane."""
     from focuslab.refocusing.batch import Job, files_in, jobs_of
 
-    to_file = output.suffix.lower() in (".tif", ".tiff") and not output.is_dir()
+    to_file = output.suffix.lower() in (".tif", ".tiff", ".zarr") and (not output.is_dir() or is_zarr(output))
     jobs: list[Job] = []
     for item in inputs:
         if pattern is not None:
             for name, stack in read_pattern(item, pattern).items():
                 known = stack.calibrated(**optics)
                 jobs.append(Job(name, lambda known=known: known, output / f"{name}.ome.tif"))  # type: ignore[misc]
-        elif item.is_dir():
+        elif item.is_dir() and not is_zarr(item):
             jobs += jobs_of(files_in(item, files), output, opened, below=item)
         else:
             jobs += jobs_of([item], output, opened)

@@ -1,7 +1,7 @@
 """Reading and writing of focal stacks."""
 
 from focuslab.io.pattern import read_pattern
-from focuslab.io.reading import read
-from focuslab.io.writing import StackWriter, write
+from focuslab.io.reading import images_of, read
+from focuslab.io.writing import StackWriter, write, writer_of
 
-__all__ = ["StackWriter", "read", "read_pattern", "write"]
+__all__ = ["StackWriter", "images_of", "read", "read_pattern", "write", "writer_of"]

@@ -1,7 +1,7 @@
-"""Open a TIFF file as a `FocalStack`.
+"""Open an image file as a `FocalStack`.
 
-Plain and multi-page TIFF, ImageJ hyperstacks, OME-TIFF (also in several files) and BigTIFF, by tifffile. The pixels
-stay in the file until they are asked for.
+Plain and multi-page TIFF, ImageJ hyperstacks, OME-TIFF (also in several files) and BigTIFF, by tifffile; OME-Zarr (see
+`ome_zarr`). The pixels stay in the file until they are asked for.
 """
 
 import contextlib
@@ -16,11 +16,14 @@ import tifffile
 from numpy.typing import NDArray
 
 from focuslab.errors import ImageError
+from focuslab.io.ome_zarr import is_zarr, open_zarr
 from focuslab.io.tiff_metadata import imagej_calibration, ome_calibration
 from focuslab.io.tiff_pixels import TiffPixels
 from focuslab.stack import AXES, Calibration, FocalStack, Pixels
 
-__all__ = ["read"]
+__all__ = ["images_of", "read"]
+
+_IMAGES = (".tif", ".tiff", ".zarr")
 
 
 def read(
@@ -35,7 +38,7 @@ def read(
     Parameters
     ----------
     path
-        TIFF file of any dialect.
+        TIFF file of any dialect, or folder of an OME-Zarr image.
     axes
         Letters of the file's dimensions in the file's order, for instance ``ZCYX``, where the file does not name
         them or names them wrongly.
@@ -58,6 +61,8 @@ def read(
         If the file says a unit or pixel shape that cannot be used.
     """
     path = Path(path)
+    if path.is_dir() and is_zarr(path):
+        return open_zarr(path)
     if not path.is_file():
         raise ImageError(f"There is no file {path}.")
     with _complaints() as complaints:
@@ -74,6 +79,13 @@ def read(
     except Exception:
         tiff.close()
         raise
+
+
+def images_of(folder: Path, files: str = "**/*") -> list[Path]:
+    """Images of a folder whose paths match a glob, sorted: TIFF files and folders of OME-Zarr images."""
+    found = [p for p in folder.glob(files) if p.suffix.lower() in _IMAGES and not p.name.startswith(".")]
+    inside = {p for p in found if any(parent.suffix.lower() == ".zarr" for parent in p.relative_to(folder).parents)}
+    return sorted(p for p in found if p not in inside and (p.is_file() or p.suffix.lower() == ".zarr"))
 
 
 @contextlib.contextmanager

@@ -21,10 +21,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from focuslab.errors import ImageError, OutputError
+from focuslab.io.ome_zarr import ZarrWriter
 from focuslab.io.tiff_metadata import ome_metadata, with_objective
 from focuslab.stack import Calibration, FocalStack
 
-__all__ = ["StackWriter", "sidecar_path", "write"]
+__all__ = ["StackWriter", "sidecar_path", "write", "writer_of"]
 
 _IMAGEJ_ORDER = "TZCYX"
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
@@ -37,7 +38,8 @@ def write(path: str | Path, stack: FocalStack, *, overwrite: bool = False) -> Pa
     Parameters
     ----------
     path
-        Destination; OME-TIFF is written for names that end in ``.ome.tif``, otherwise the stack's family.
+        Destination; OME-Zarr is written for names that end in ``.zarr``, OME-TIFF for ``.ome.tif``, otherwise the
+        stack's family of TIFF.
     stack
         What to write.
     overwrite
@@ -48,11 +50,17 @@ def write(path: str | Path, stack: FocalStack, *, overwrite: bool = False) -> Pa
     OutputError
         If the file exists, or its folder cannot be written to or is full.
     """
-    with StackWriter(path, stack, overwrite=overwrite) as writer:
+    with writer_of(path, stack, overwrite=overwrite) as writer:
         for index in stack.planes():
             writer.array[index] = stack.plane(index)
         writer.provenance = stack.provenance
     return writer.path
+
+
+def writer_of(path: str | Path, like: FocalStack, *, overwrite: bool = False) -> "StackWriter | ZarrWriter":
+    """Writer of the format that a name stands for."""
+    kind = ZarrWriter if Path(path).suffix.lower() == ".zarr" else StackWriter
+    return kind(path, like, overwrite=overwrite)
 
 
 class StackWriter:
@@ -105,7 +113,7 @@ class StackWriter:
             del array, base
             self._describe()
             sidecar = sidecar_path(self.path)
-            sidecar_draft = self._draft.with_suffix(".json")
+            sidecar_draft = self._draft.with_name(f"{self._draft.name}.json")
             sidecar_draft.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n")
             self._draft.replace(self.path)
             sidecar_draft.replace(sidecar)
@@ -114,7 +122,7 @@ class StackWriter:
             raise OutputError(f"{self.path} cannot be written: {failure}.") from failure
 
     def _discard(self) -> None:
-        for leftover in (self._draft, self._draft.with_suffix(".json")):
+        for leftover in (self._draft, self._draft.with_name(f"{self._draft.name}.json")):
             with contextlib.suppress(OSError):
                 leftover.unlink(missing_ok=True)
 
@@ -175,7 +183,7 @@ class StackWriter:
 def sidecar_path(path: Path) -> Path:
     """`<name>.focuslab.json` beside an image."""
     name = path.name
-    for ending in (".ome.tiff", ".ome.tif", ".tiff", ".tif"):
+    for ending in (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".ome.zarr", ".zarr"):
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
             break
@@ -208,8 +216,10 @@ def _family(path: Path, stack: FocalStack) -> str:
     if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
         return "ome"
     if path.suffix.lower() not in (".tif", ".tiff"):
-        raise ImageError(f"Images are written as TIFF: {path.name} must end in .tif, .tiff or .ome.tif.")
+        raise ImageError(f"Images are written as TIFF: {path.name} must end in .tif, .tiff, .ome.tif or .zarr.")
     nbytes = int(np.prod(stack.shape, dtype=object)) * stack.dtype.itemsize
+    if stack.family == "zarr":
+        return "ome"
     if stack.family == "imagej" and (stack.dtype.name not in _IMAGEJ_TYPES or nbytes > _CLASSIC_LIMIT):
         return "ome"  # ImageJ's own format has neither the type nor the room
     return stack.family

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from focuslab.errors import FocusLabError, OutputError, RequestError
-from focuslab.io import StackWriter, read
+from focuslab.io import images_of, read, writer_of
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
@@ -44,7 +44,7 @@ class BatchProgress:
     outcome: Outcome | None = None
 
 
-def files_in(folder: Path, files: str = "*.tif*") -> list[Path]:
+def files_in(folder: Path, files: str = "*") -> list[Path]:
     """Images of a folder whose names match a glob, sorted.
 
     Raises
@@ -54,7 +54,7 @@ def files_in(folder: Path, files: str = "*.tif*") -> list[Path]:
     """
     if not folder.is_dir():
         raise RequestError(f"There is no folder {folder}.")
-    found = sorted(p for p in folder.glob(files) if p.is_file() and not p.name.startswith("."))
+    found = images_of(folder, files)
     if not found:
         raise RequestError(f"No file in {folder} matches {files!r}: choose another folder or another pattern.")
     return found
@@ -155,7 +155,7 @@ def _one(
     stack = job.open()
     if job.source is not None and job.target.exists() and job.target.resolve() == job.source.resolve():
         raise OutputError(f"{job.target} is the input itself: write to another folder or name.")
-    with _made(job.target.parent), StackWriter(job.target, stack, overwrite=overwrite) as writer:
+    with _made(job.target.parent), writer_of(job.target, stack, overwrite=overwrite) as writer:
         steps = refocus_steps(stack, request, engine, writer.array, keep_nan=keep_nan, tile=tile)
         while True:
             try:

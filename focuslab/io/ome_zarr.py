@@ -1,0 +1,225 @@
+"""Open and write OME-Zarr images (NGFF 0.5, and 0.4 to read), chunk by chunk, pyramids kept.
+
+An image is a folder whose name ends in ``.zarr``. What NGFF has no word for, the optics and the provenance, lies in an
+attribute ``focuslab``.
+
+References
+----------
+.. [1] J. Moore et al., "OME-NGFF: a next-generation file format for expanding bioimaging data-access strategies", Nat.
+       Methods 18, 1496 (2021), doi 10.1038/s41592-021-01326-w.
+"""
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focuslab.errors import ImageError, OutputError, RequestError
+from focuslab.stack import AXES, Calibration, FocalStack
+
+__all__ = ["ZarrWriter", "is_zarr", "open_zarr"]
+
+_CHUNK = 512  # px
+_BLOCK = 2048  # px that a pyramid is made by at once
+_SMALLEST = 512  # px below which a pyramid has no further level
+_TO_UM = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "angstrom": 1e-4, "meter": 1e6}
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a path is that of an OME-Zarr image, or is to be one."""
+    return path.suffix.lower() == ".zarr" or (path / "zarr.json").is_file() or (path / ".zattrs").is_file()
+
+
+def open_zarr(path: Path) -> FocalStack:
+    """Open the full resolution of an OME-Zarr image, lazily.
+
+    Raises
+    ------
+    ImageError
+        If it is not one, or its axes are not known.
+    RequestError
+        If zarr is not installed.
+    """
+    zarr = _zarr()
+    try:
+        group = zarr.open_group(str(path), mode="r")
+        said = dict(group.attrs)
+        image = said.get("ome", said)["multiscales"][0]
+        array = group[image["datasets"][0]["path"]]
+    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise ImageError(f"{path.name} is not an OME-Zarr image: it has no multiscales ({error}).") from error
+    axes = "".join(str(a["name"] if isinstance(a, dict) else a).upper() for a in image.get("axes", ()))
+    if len(axes) != array.ndim or [a for a in AXES if a in axes] != list(axes):
+        raise ImageError(
+            f"{path.name} has axes {axes!r} for shape {array.shape}: T, C, Z, Y, X in that order are known."
+        )
+    own = said.get("focuslab", {})
+    calibration = _calibration(image, axes, said.get("ome", said).get("omero", {}), own.get("calibration", {}))
+    return FocalStack(array, axes, calibration, own.get("provenance", {}), "zarr")
+
+
+class ZarrWriter:
+    """Context manager that lays out an OME-Zarr image like `like` and keeps it on success only.
+
+    Attributes
+    ----------
+    array
+        Full resolution, to be written in place.
+    provenance
+        Set it before the context ends.
+    """
+
+    def __init__(self, path: str | Path, like: FocalStack, *, overwrite: bool = False) -> None:
+        self.path, self._like, self._overwrite = Path(path), like, overwrite
+        self.provenance: dict[str, Any] = {}
+        if self.path.exists() and not overwrite:
+            raise OutputError(f"{path} exists already: give another name, or --overwrite to replace it.")
+        if not self.path.parent.is_dir():
+            raise OutputError(f"The folder {self.path.parent} does not exist.")
+        self._draft = self.path.with_name(f".{self.path.name}.{uuid4().hex[:8]}.part")
+
+    def __enter__(self) -> Self:
+        like = self._like
+        nbytes = int(np.prod(like.shape, dtype=object)) * like.dtype.itemsize
+        if shutil.disk_usage(self.path.parent).free < nbytes + 2**20:
+            raise OutputError(
+                f"The disk of {self.path.parent} is full: {nbytes} bytes are needed. Free some, or write elsewhere."
+            )
+        try:
+            self._group = _zarr().create_group(str(self._draft), zarr_format=3)
+            self.array = self._level(0, like.shape)
+        except OSError as error:
+            self._discard()
+            raise OutputError(f"{self.path} cannot be written: {error}.") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        try:
+            shapes = self._pyramid()
+            self._group.attrs.put(self._attributes(shapes))
+            if self._overwrite and self.path.exists():
+                shutil.rmtree(self.path)
+            self._draft.replace(self.path)
+            from focuslab.io.writing import sidecar_path
+
+            note = self._draft.with_name(f"{self._draft.name}.json")
+            note.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n")
+            note.replace(sidecar_path(self.path))
+        except OSError as failure:
+            self._discard()
+            raise OutputError(f"{self.path} cannot be written: {failure}.") from failure
+
+    def _discard(self) -> None:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self._draft, ignore_errors=True)
+
+    def _level(self, level: int, shape: tuple[int, ...]) -> Any:
+        lead = (1,) * (len(shape) - 2)
+        sides = tuple(min(_CHUNK, n) for n in shape[-2:])
+        return self._group.create_array(
+            str(level), shape=shape, chunks=(*lead, *sides), dtype=self._like.dtype.newbyteorder("=")
+        )
+
+    def _pyramid(self) -> list[tuple[int, ...]]:
+        """Make the coarser levels, each the means of 2 x 2 px of the one before; returns the shapes of all."""
+        shapes, fine = [tuple(self._like.shape)], self.array
+        while max(shapes[-1][-2:]) > _SMALLEST:
+            *lead, height, width = shapes[-1]
+            shapes.append((*lead, max(height // 2, 1), max(width // 2, 1)))
+            coarse = self._level(len(shapes) - 1, shapes[-1])
+            for index in np.ndindex(*lead):
+                for y in range(0, shapes[-1][-2], _BLOCK // 2):
+                    for x in range(0, shapes[-1][-1], _BLOCK // 2):
+                        part = np.asarray(fine[(*index, slice(2 * y, 2 * y + _BLOCK), slice(2 * x, 2 * x + _BLOCK))])
+                        small = _halved(part)
+                        rows, columns = slice(y, y + small.shape[0]), slice(x, x + small.shape[1])
+                        coarse[(*index, rows, columns)] = small
+            fine = coarse
+        return shapes
+
+    def _attributes(self, shapes: list[tuple[int, ...]]) -> dict[str, Any]:
+        """NGFF 0.5 metadata."""
+        like, known = self._like, self._like.calibration
+        kinds = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
+        sizes = {
+            "T": known.time_step_s,
+            "C": None,
+            "Z": known.z_step_um,
+            "Y": known.pixel_size_um,
+            "X": known.pixel_size_um,
+        }
+        units = {"T": "second", "Z": "micrometer", "Y": "micrometer", "X": "micrometer"}
+        axes = [
+            {"name": a.lower(), "type": kinds[a], **({"unit": units[a]} if a in units and sizes[a] else {})}
+            for a in like.axes
+        ]
+        datasets = []
+        for level, shape in enumerate(shapes):
+            coarser = [full / n if a in "YX" else 1.0 for a, full, n in zip(like.axes, shapes[0], shape, strict=True)]
+            scale = [(sizes[a] or 1.0) * round(c) for a, c in zip(like.axes, coarser, strict=True)]
+            datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+        ome: dict[str, Any] = {
+            "version": "0.5",
+            "multiscales": [{"name": self.path.stem, "axes": axes, "datasets": datasets, "type": "mean"}],
+        }
+        if known.channel_names:
+            ome["omero"] = {"channels": [{"label": name} for name in known.channel_names]}
+        said = json.loads(json.dumps(self.provenance, default=str))
+        return {"ome": ome, "focuslab": {"calibration": known.model_dump(mode="json"), "provenance": said}}
+
+
+def _halved(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Means of 2 x 2 px, in the same dtype; an odd row or column at the end is left out, a lone one kept."""
+    height, width = (max(n // 2, 1) for n in pixels.shape)
+    y, x = (min(2, n) for n in pixels.shape)
+    blocks = pixels[: height * y, : width * x].reshape(height, y, width, x).astype(np.float64)
+    mean = blocks.mean((1, 3))
+    return (np.rint(mean) if pixels.dtype.kind in "ui" else mean).astype(pixels.dtype)
+
+
+def _calibration(image: dict[str, Any], axes: str, omero: dict[str, Any], own: dict[str, Any]) -> Calibration:
+    """What NGFF and FocusLab's own attribute say; a scale without unit says nothing."""
+    scale = [1.0] * len(axes)
+    for change in [
+        *image["datasets"][0].get("coordinateTransformations", ()),
+        *image.get("coordinateTransformations", ()),
+    ]:
+        if change.get("type") == "scale":
+            scale = [a * float(b) for a, b in zip(scale, change["scale"], strict=True)]
+    found: dict[str, float | None] = {}
+    for axis, said, size in zip(axes, image["axes"], scale, strict=True):
+        unit = said.get("unit") if isinstance(said, dict) else None
+        found[axis] = size * _TO_UM[unit] if unit in _TO_UM else size if axis == "T" and unit == "second" else None
+    y, x = found["Y"], found["X"]
+    if y and x and abs(y - x) > 0.01 * x:
+        raise ImageError(f"Pixels must be square within 1 %, these are {y:g} x {x:g} um: resample the image first.")
+    names = tuple(str(c.get("label") or f"channel {i}") for i, c in enumerate(omero.get("channels", ())))
+    known = {k: v for k, v in own.items() if v not in (None, [], ())}
+    return Calibration(
+        **{
+            "pixel_size_um": x,
+            "z_step_um": found.get("Z"),
+            "time_step_s": found.get("T"),
+            "channel_names": names,
+            **known,
+        }
+    )
+
+
+def _zarr() -> Any:
+    try:
+        import zarr
+    except ModuleNotFoundError as error:
+        raise RequestError("OME-Zarr needs the package zarr: pip install 'focuslab[zarr]'.") from error
+    return zarr

@@ -1,0 +1,101 @@
+"""OME-Zarr in and out: metadata, pyramids, what is refused, refocusing and augmentation of whole images."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import focuslab
+from focuslab.errors import ImageError, OutputError
+from focuslab.optics import phantom
+from focuslab.stack import Calibration, FocalStack
+
+zarr = pytest.importorskip("zarr", reason="the zarr extra is not installed; make test installs it")
+
+KNOWN = Calibration(
+    pixel_size_um=0.645, z_step_um=2.0, na=0.5, index=1.0, wavelengths_um=(0.461, 0.6), channel_names=("DAPI", "Cy3")
+)
+
+
+def picture(shape: tuple[int, int] = (96, 120), seed: int = 1) -> np.ndarray:
+    return (200 + 4000 * phantom("nuclei", shape, seed=seed, scale_px=12)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_round_trip(tmp_path: Path, dtype: type) -> None:
+    pixels = np.random.default_rng(0).integers(0, 200, (2, 3, 40, 50)).astype(dtype)
+    stack = FocalStack(pixels, "CZYX", KNOWN, {"operation": "test"})
+    again = focuslab.read(focuslab.write(tmp_path / "a.ome.zarr", stack))
+    assert again.axes == "CZYX" and again.dtype == dtype and np.array_equal(np.asarray(again.array), pixels)
+    assert again.calibration == KNOWN and again.provenance == {"operation": "test"}
+    said = json.loads((tmp_path / "a.ome.zarr" / "zarr.json").read_text())["attributes"]["ome"]
+    image = said["multiscales"][0]
+    assert said["version"] == "0.5" and [a["name"] for a in image["axes"]] == list("czyx")
+    assert image["axes"][1] == {"name": "z", "type": "space", "unit": "micrometer"}
+    assert image["datasets"][0]["coordinateTransformations"][0]["scale"] == [1.0, 2.0, 0.645, 0.645]
+    with pytest.raises(OutputError, match="exists already"):
+        focuslab.write(tmp_path / "a.ome.zarr", stack)
+    focuslab.write(tmp_path / "a.ome.zarr", stack, overwrite=True)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_pyramid_halves_to_the_end(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 999, (1201, 2600)).astype(np.uint16)
+    focuslab.write(tmp_path / "a.zarr", FocalStack(pixels, "YX", KNOWN))
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="r")
+    assert [group[str(k)].shape for k in range(4)] == [(1201, 2600), (600, 1300), (300, 650), (150, 325)]
+    assert "4" not in group
+    blocks = pixels[:1200].reshape(600, 2, 1300, 2).mean((1, 3))
+    assert np.abs(group["1"][:].astype(float) - blocks).max() <= 0.5
+
+
+def test_version_0_4_and_foreign_units(tmp_path: Path) -> None:
+    group = zarr.create_group(str(tmp_path / "old.zarr"), zarr_format=2)
+    group.create_array("s0", shape=(3, 20, 20), chunks=(1, 20, 20), dtype="uint16")
+    scale = {"type": "scale", "scale": [500.0, 250.0, 250.0]}
+    axes = [{"name": a, "type": "space", "unit": "nanometer"} for a in "zyx"]
+    group.attrs["multiscales"] = [
+        {"version": "0.4", "axes": axes, "datasets": [{"path": "s0", "coordinateTransformations": [scale]}]}
+    ]
+    stack = focuslab.read(tmp_path / "old.zarr")
+    assert stack.axes == "ZYX" and stack.calibration.pixel_size_um == 0.25 and stack.calibration.z_step_um == 0.5
+
+
+def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(ImageError, match="not an OME-Zarr image"):
+        focuslab.read(tmp_path / "empty.zarr")
+    zarr.create_group(str(tmp_path / "bare.zarr"))
+    with pytest.raises(ImageError, match="no multiscales"):
+        focuslab.read(tmp_path / "bare.zarr")
+    monkeypatch.setattr("focuslab.io.ome_zarr.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(OutputError, match="full"):
+        focuslab.write(tmp_path / "a.zarr", FocalStack(picture(), "YX", KNOWN))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bare.zarr", "empty.zarr"]
+
+
+def test_refocus_and_augment(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    known = KNOWN.replace(wavelengths_um=(0.461,), channel_names=(), z_step_um=None)
+    focuslab.write(data / "a.ome.zarr", FocalStack(picture(), "YX", known))
+
+    def run(*arguments: Any) -> str:
+        command = [sys.executable, "-m", "focuslab", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    run("refocus", data, "-o", tmp_path / "out", "--shift-um", 4, "--level-um", 0)
+    made = focuslab.read(tmp_path / "out" / "a.ome.zarr")
+    assert made.provenance["operation"] == "refocus" and made.dtype == np.uint16
+    direct = focuslab.refocus(focuslab.read(data / "a.ome.zarr"), shift_um=4, level_um=0)
+    assert np.array_equal(np.asarray(made.array), np.asarray(direct.array))
+    run("augment", data, tmp_path / "more", "--copies", 2, "--blur-um", "1:5", "--level", "sharp")
+    copies = sorted(p.name for p in (tmp_path / "more").glob("*.zarr"))
+    assert copies == ["a_defocus00.ome.zarr", "a_defocus01.ome.zarr"]
+    assert focuslab.read(tmp_path / "more" / copies[0]).calibration.pixel_size_um == 0.645
+    assert "1 planes of 1 files" in run("estimate", data, "-o", tmp_path / "levels.csv")
