@@ -99,3 +99,43 @@ def test_refocus_and_augment(tmp_path: Path) -> None:
     assert copies == ["a_defocus00.ome.zarr", "a_defocus01.ome.zarr"]
     assert focuslab.read(tmp_path / "more" / copies[0]).calibration.pixel_size_um == 0.645
     assert "1 planes of 1 files" in run("estimate", data, "-o", tmp_path / "levels.csv")
+
+
+def make_plate(path: Path) -> None:
+    """Two wells, two fields in the first."""
+    known = KNOWN.replace(wavelengths_um=(0.461,), channel_names=(), z_step_um=None)
+    wells = [{"path": "A/1", "rowIndex": 0, "columnIndex": 0}, {"path": "B/2", "rowIndex": 1, "columnIndex": 1}]
+    plate = zarr.create_group(str(path), zarr_format=3)
+    rows, columns = [{"name": n} for n in "AB"], [{"name": n} for n in "12"]
+    plate.attrs["ome"] = {"version": "0.5", "plate": {"name": "p", "rows": rows, "columns": columns, "wells": wells}}
+    for well, count in (("A/1", 2), ("B/2", 1)):
+        group = zarr.open_group(str(path / well), mode="a", zarr_format=3)
+        group.attrs["ome"] = {"version": "0.5", "well": {"images": [{"path": str(k)} for k in range(count)]}}
+        for k in range(count):
+            focuslab.write(path / well / str(k), FocalStack(picture(seed=k + len(well)), "YX", known))
+
+
+def test_plates_are_their_fields(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    make_plate(tmp_path / "data" / "screen.zarr")
+    from focuslab.io import fields_of, images_of, is_plate
+
+    fields = images_of(tmp_path / "data")
+    names = ["A/1/0", "A/1/1", "B/2/0"]
+    assert [f.relative_to(tmp_path / "data" / "screen.zarr").as_posix() for f in fields] == names
+
+    def run(*arguments: Any) -> str:
+        command = [sys.executable, "-m", "focuslab", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    run("estimate", tmp_path / "data", "-o", tmp_path / "levels.csv", "--plate", tmp_path / "plate.png")
+    assert [row.split(",")[1:3] for row in (tmp_path / "levels.csv").read_text().splitlines()[1:]] == [
+        ["A01", "0"], ["A01", "1"], ["B02", "0"],
+    ]  # fmt: skip
+    run("estimate", tmp_path / "data" / "screen.zarr", "-o", tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "levels.csv").read_text()
+    run("refocus", tmp_path / "data" / "screen.zarr", "-o", tmp_path / "out", "--shift-um", 3, "--level-um", 0)
+    run("augment", tmp_path / "data", tmp_path / "more", "--copies", 1, "--blur-um", "1:5", "--level", "sharp")
+    for made in (tmp_path / "out" / "screen.zarr", tmp_path / "more" / "screen_defocus00.zarr"):
+        assert is_plate(made) and [f.relative_to(made).as_posix() for f in fields_of(made)] == names
+        assert focuslab.read(made / "B/2/0").calibration.pixel_size_um == 0.645

@@ -14,6 +14,7 @@ import numpy as np
 
 from focuslab.augment.sources import Source, stem_of
 from focuslab.errors import RequestError
+from focuslab.io import plate_of
 from focuslab.refocusing.request import Way
 
 __all__ = ["AugmentRequest", "Copy", "Task", "plan_copies"]
@@ -112,5 +113,7 @@ def _copy(source: Source, number: int, request: AugmentRequest) -> Copy:
     drawn: Way = "model" if random.integers(2) else "optics"
     way: Way = drawn if request.way == "mixed" else request.way
     place = Path(source.place)
-    name = f"{stem_of(place)}_defocus{number:02d}{place.name[len(stem_of(place)) :]}"
-    return Copy(number, (place.parent / name).as_posix(), shift, request.unit, way, request.seed)
+    whole = plate_of(place) or place  # a copy of a plate is a plate
+    name = f"{stem_of(whole)}_defocus{number:02d}{whole.name[len(stem_of(whole)) :]}"
+    output = whole.parent / name / place.relative_to(whole)
+    return Copy(number, output.as_posix(), shift, request.unit, way, request.seed)

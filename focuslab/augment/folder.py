@@ -17,6 +17,7 @@ from focuslab.augment.sources import Source, find_sources, tables_of
 from focuslab.augment.work import Order, Result, make_copies
 from focuslab.augment.workers import on_cluster, on_threads
 from focuslab.errors import ModelError, OutputError, RequestError
+from focuslab.io import copy_plate, is_plate, plate_of
 
 __all__ = ["MANIFEST", "AugmentProgress", "Plan", "augment_steps", "plan_folder", "plan_replay"]
 
@@ -150,6 +151,13 @@ def augment_steps(
         (order.destination / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, order.destination / place)
     _sweep(order.destination)
+    for source, target in {
+        (plate_of(task.source.path), plate_of(order.destination / copy.output))
+        for task in plan.tasks
+        for copy in task.copies
+    }:
+        if source is not None and target is not None and is_plate(source):
+            copy_plate(source, target)
     ordered = [found[task.source.place] for task in plan.tasks]
     _write(order, plan, [record for result in ordered for record in result.records])
     return ordered

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from focuslab.errors import FocusLabError, ImageError, RequestError
-from focuslab.io import images_of
+from focuslab.io import fields_of, images_of, is_plate
 from focuslab.io.ome_zarr import is_zarr
 
 __all__ = ["Companion", "Source", "check_label", "find_sources", "stem_of"]
@@ -132,7 +132,7 @@ def _listed(source: Path, files: str) -> tuple[Path, list[Path]]:
             raise RequestError(f"{source.name} lists {missing[0]}, which is not there ({len(missing)} are missing).")
         return source.parent, paths
     if source.exists():
-        return source.parent, [source]
+        return source.parent, fields_of(source) if is_plate(source) else [source]
     raise RequestError(f"There is no data set {source}: give a folder, a file, or a CSV that lists files.")
 
 

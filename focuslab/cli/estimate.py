@@ -11,6 +11,7 @@ import typer
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, out, progress_bar
 from focuslab.errors import OutputError
+from focuslab.io import fields_of, is_plate
 from focuslab.io.ome_zarr import is_zarr
 from focuslab.stack import FocalStack
 
@@ -53,6 +54,8 @@ def estimate(
     for item in inputs:
         if item.is_dir() and not is_zarr(item):
             jobs += jobs_of(files_in(item, files), Path(), opened, below=item)
+        elif is_plate(item):
+            jobs += jobs_of(fields_of(item), Path(), opened, below=item.parent)
         else:
             jobs += jobs_of([item], Path(), opened)
     rows: list[FieldFocus] = []

@@ -11,7 +11,7 @@ import typer
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, fail, out, outcomes
 from focuslab.errors import RequestError
-from focuslab.io import read_pattern
+from focuslab.io import fields_of, is_plate, read_pattern
 from focuslab.io.ome_zarr import is_zarr
 from focuslab.stack import FocalStack
 
@@ -115,6 +115,8 @@ def _jobs(
                 jobs.append(Job(name, lambda known=known: known, output / f"{name}.ome.tif"))  # type: ignore[misc]
         elif item.is_dir() and not is_zarr(item):
             jobs += jobs_of(files_in(item, files), output, opened, below=item)
+        elif is_plate(item):
+            jobs += jobs_of(fields_of(item), output, opened, below=item.parent)
         else:
             jobs += jobs_of([item], output, opened)
     if to_file:

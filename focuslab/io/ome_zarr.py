@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from focuslab.errors import ImageError, OutputError, RequestError
 from focuslab.stack import AXES, Calibration, FocalStack
 
-__all__ = ["ZarrWriter", "is_zarr", "open_zarr"]
+__all__ = ["ZarrWriter", "attributes_of", "is_zarr", "open_for_writing", "open_zarr"]
 
 _CHUNK = 512  # px
 _BLOCK = 2048  # px that a pyramid is made by at once
@@ -62,6 +62,21 @@ def open_zarr(path: Path) -> FocalStack:
     own = said.get("focuslab", {})
     calibration = _calibration(image, axes, said.get("ome", said).get("omero", {}), own.get("calibration", {}))
     return FocalStack(array, axes, calibration, own.get("provenance", {}), "zarr")
+
+
+def attributes_of(path: Path) -> dict[str, Any]:
+    """NGFF attributes of a group, of version 0.5 or before; empty if it is none."""
+    for name, inside in (("zarr.json", "attributes"), (".zattrs", None)):
+        with contextlib.suppress(OSError, ValueError):
+            said = json.loads((path / name).read_text())
+            said = said.get(inside, {}) if inside else said
+            return dict(said.get("ome", said))
+    return {}
+
+
+def open_for_writing(path: Path) -> Any:
+    """Group of a folder, made where there is none."""
+    return _zarr().open_group(str(path), mode="a", zarr_format=3)
 
 
 class ZarrWriter:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from focuslab.errors import ImageError
 from focuslab.io.ome_zarr import is_zarr, open_zarr
+from focuslab.io.plates import fields_of, is_plate, plate_of
 from focuslab.io.tiff_metadata import imagej_calibration, ome_calibration
 from focuslab.io.tiff_pixels import TiffPixels
 from focuslab.stack import AXES, Calibration, FocalStack, Pixels
@@ -82,10 +83,10 @@ def read(
 
 
 def images_of(folder: Path, files: str = "**/*") -> list[Path]:
-    """Images of a folder whose paths match a glob, sorted: TIFF files and folders of OME-Zarr images."""
+    """Images of a folder whose paths match a glob, sorted: TIFF files, OME-Zarr images, the fields of its plates."""
     found = [p for p in folder.glob(files) if p.suffix.lower() in _IMAGES and not p.name.startswith(".")]
-    inside = {p for p in found if any(parent.suffix.lower() == ".zarr" for parent in p.relative_to(folder).parents)}
-    return sorted(p for p in found if p not in inside and (p.is_file() or p.suffix.lower() == ".zarr"))
+    whole = sorted(p for p in found if plate_of(p.relative_to(folder)) is None and (p.is_file() or is_zarr(p)))
+    return [image for p in whole for image in (fields_of(p) if is_plate(p) else [p])]
 
 
 @contextlib.contextmanager

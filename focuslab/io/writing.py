@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from focuslab.errors import ImageError, OutputError
 from focuslab.io.ome_zarr import ZarrWriter
+from focuslab.io.plates import plate_of
 from focuslab.io.tiff_metadata import ome_metadata, with_objective
 from focuslab.stack import Calibration, FocalStack
 
@@ -59,8 +60,8 @@ def write(path: str | Path, stack: FocalStack, *, overwrite: bool = False) -> Pa
 
 def writer_of(path: str | Path, like: FocalStack, *, overwrite: bool = False) -> "StackWriter | ZarrWriter":
     """Writer of the format that a name stands for."""
-    kind = ZarrWriter if Path(path).suffix.lower() == ".zarr" else StackWriter
-    return kind(path, like, overwrite=overwrite)
+    zarr = Path(path).suffix.lower() == ".zarr" or plate_of(Path(path)) is not None
+    return (ZarrWriter if zarr else StackWriter)(path, like, overwrite=overwrite)
 
 
 class StackWriter:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from focuslab.errors import FocusLabError, OutputError, RequestError
-from focuslab.io import images_of, read, writer_of
+from focuslab.io import copy_plate, images_of, is_plate, plate_of, read, writer_of
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
@@ -75,9 +75,15 @@ def jobs_of(
     if twice:
         raise RequestError(f"Several inputs are called {twice[0]}: refocus them into different folders.")
     return [
-        Job(path.name, lambda path=path: opened(path), target, path)  # type: ignore[misc]
+        Job(_name(path), lambda path=path: opened(path), target, path)  # type: ignore[misc]
         for path, target in zip(files, targets, strict=True)
     ]
+
+
+def _name(path: Path) -> str:
+    """Name of an image, that of a field with its plate."""
+    plate = plate_of(path)
+    return path.name if plate is None else path.relative_to(plate.parent).as_posix()
 
 
 def batch_steps(
@@ -119,6 +125,9 @@ def batch_steps(
         except FocusLabError as error:
             outcomes.append(Outcome(job, error=error))
         yield BatchProgress(i + 1, len(jobs), outcomes[-1])
+    for source, target in {(plate_of(j.source), plate_of(j.target)) for j in jobs if j.source is not None}:
+        if source is not None and target is not None and is_plate(source):
+            copy_plate(source, target)
     return outcomes
 
 

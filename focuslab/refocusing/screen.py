@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from focuslab.errors import FocusLabError, RequestError
+from focuslab.io import well_of
 from focuslab.models.bundle import Model
 from focuslab.refocusing.batch import Job
 from focuslab.refocusing.survey import PlaneFocus, focus_curve_steps
@@ -100,7 +101,7 @@ def estimate_steps(
         error: FocusLabError | None = None
         try:
             stack = job.open()
-            well, field = wells.of(job.name)
+            well, field = (well_of(job.source) if job.source else None) or wells.of(job.name)
             for plane in focus_curve_steps(stack, list(stack.planes()), model):
                 place = {axis.lower(): stack.position(plane.index, axis) for axis in "CZT"}
                 rows.append(_row(job.name, well, field, place, plane))
