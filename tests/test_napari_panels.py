@@ -96,6 +96,21 @@ def test_numbers_typed_in_one_panel_are_known_in_the_others(opened: Any) -> None
     other.close_panel()
 
 
+def test_wavelengths_are_typed_per_channel(opened: Any) -> None:
+    panel = opened(FocusPanel)
+    both = panel.viewer.add_image(np.stack([TRUTH.plane()] * 2), name="both", axis_labels=("c", "y", "x"))
+    panel.images.choose(both)
+    for name, text in (("na", "0.5"), ("pixel_size_um", "0.645"), ("wavelength_um", "0.461, 0.6")):
+        panel.images.fields[name].setText(text)
+        panel.images.fields[name].editingFinished.emit()
+    stack = panel.images.image.stack
+    assert [stack.optics(c).wavelength_um for c in (0, 1)] == [0.461, 0.6]
+    assert panel.images.fields["wavelength_um"].text() == "0.461, 0.6"
+    panel.images.fields["wavelength_um"].setText("0.52")  # one for all
+    panel.images.fields["wavelength_um"].editingFinished.emit()
+    assert [panel.images.image.stack.optics(c).wavelength_um for c in (0, 1)] == [0.52, 0.52]
+
+
 @pytest.mark.parametrize("way", ["model", "optics"])
 def test_synthesis(opened: Any, qtbot: Any, way: str) -> None:
     panel = opened(SynthesisPanel)

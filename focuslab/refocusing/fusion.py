@@ -24,7 +24,7 @@ from focuslab.models.bundle import Model
 from focuslab.models.zoo import load_model
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.intensity import finite
-from focuslab.refocusing.progress import Progress, finish
+from focuslab.refocusing.progress import Progress, finish, told
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
 from focuslab.stack import FocalStack
@@ -98,8 +98,8 @@ def all_in_focus_steps(
     one = FocalStack(fused, "YX", known, {}, stack.family)
     picture = np.empty(shape, stack.dtype)
     steps = refocus_steps(one, RefocusRequest(sharpest=True), engine, picture, tile=tile)
-    provenance = yield from _second_half(steps)
-    provenance |= {"operation": "all in focus", "fused": [list(index) for index in planes]}
+    made = yield from told(steps, lambda step: Progress(step.total + step.done, 2 * step.total))
+    provenance = made | {"operation": "all in focus", "fused": [list(index) for index in planes]}
     return AllInFocus(picture, (where / weights).astype(np.float32), provenance)
 
 
@@ -133,12 +133,3 @@ def _as(picture: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype.kind in "ui":  # a weighted mean of planes never leaves their range
         picture = np.rint(picture)
     return picture.astype(dtype)
-
-
-def _second_half(steps: Generator[Progress, None, dict[str, Any]]) -> Generator[Progress, None, dict[str, Any]]:
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return dict(end.value)
-        yield Progress(step.total + step.done, 2 * step.total)

@@ -1,10 +1,10 @@
 """Progress of long work, which is a generator: it yields how far it is and returns its result."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["Progress", "finish"]
+__all__ = ["Progress", "finish", "told"]
 
 Result = TypeVar("Result")
 
@@ -25,3 +25,14 @@ def finish(steps: Generator[Any, None, Result]) -> Result:
         except StopIteration as end:
             result: Result = end.value
             return result
+
+
+def told(steps: Generator[Any, None, Result], say: Callable[[Any], Progress]) -> Generator[Progress, None, Result]:
+    """The same work, its progress said in other words: as a part of something longer."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        yield say(step)

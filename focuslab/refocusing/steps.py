@@ -19,7 +19,7 @@ from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, keeps_remainder
 from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.plan import PlanePlan, StackPlan, plan_refocus
-from focuslab.refocusing.progress import Progress
+from focuslab.refocusing.progress import Progress, told
 from focuslab.refocusing.request import RefocusRequest, Way
 from focuslab.refocusing.tiling import GRID, Tile, read_region, tiles
 from focuslab.stack import FocalStack
@@ -108,7 +108,8 @@ def refocus_steps(
         Of the image, the request or the device; `out` is then incomplete.
     """
     began = time.monotonic()
-    plan = yield from _planned(plan_refocus(stack, request, engine.model, optics, only), int(np.prod(stack.shape)))
+    nothing = Progress(0, int(np.prod(stack.shape)))  # at every plane that is planned: a place to stop
+    plan = yield from told(plan_refocus(stack, request, engine.model, optics, only), lambda _: nothing)
     tally = Tally()
     pixels = stack.plane_shape[0] * stack.plane_shape[1]
     total, done = pixels * len(plan.planes), 0
@@ -123,17 +124,6 @@ def refocus_steps(
             done += count
             yield Progress(done, total)
     return _provenance(stack, request, engine, plan, tally, tile, time.monotonic() - began)
-
-
-def _planned(steps: Generator[None, None, StackPlan], total: int) -> Generator[Progress, None, StackPlan]:
-    """Plan, telling that nothing is done yet at every plane: a place to stop."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            plan: StackPlan = end.value
-            return plan
-        yield Progress(0, total)
 
 
 def fill(

@@ -18,8 +18,8 @@ from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts, keeps_remainder
 from focuslab.refocusing.intensity import finite
-from focuslab.refocusing.plan import PlanePlan, StackPlan, plan_refocus
-from focuslab.refocusing.progress import Progress, finish
+from focuslab.refocusing.plan import StackPlan, plan_refocus
+from focuslab.refocusing.progress import Progress, finish, told
 from focuslab.refocusing.request import RefocusRequest, Way
 from focuslab.refocusing.steps import Tally
 from focuslab.refocusing.tiling import read_region, tiles
@@ -108,8 +108,9 @@ def focal_stack_steps(
         missing = " and ".join(stack.calibration.missing(stack.position(index, "C")))
         raise CalibrationError(f"um need a calibrated image, the {missing} is not known: give it, or ask in px.")
     microscope = known or Optics.nominal()
-    plan, plane = yield from _planned(stack, index, request, engine)
-    facts = plane.facts
+    asked = RefocusRequest(shift_px=0.0, level_px=request.level_px)
+    plan = yield from told(plan_refocus(stack, asked, engine.model, only=[index]), lambda _: Progress(0, 1))
+    facts = plan.planes[0].facts
     if facts is None:
         raise RequestError("This plane has no structure whose level could be read: say how blurred it is, or take one.")
     distances = request.distances
@@ -185,20 +186,6 @@ def focal_stack(
     request = SynthesisRequest(first, last, planes, unit, level_px, way)
     engine = Engine(model if isinstance(model, Model) else load_model(model), device)
     return finish(focal_stack_steps(stack, index, request, engine))
-
-
-def _planned(
-    stack: FocalStack, index: tuple[int, ...], request: SynthesisRequest, engine: Engine
-) -> Generator[Progress, None, tuple[StackPlan, PlanePlan]]:
-    asked = RefocusRequest(shift_px=0.0, level_px=request.level_px)
-    steps = plan_refocus(stack, asked, engine.model, only=[index])
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            plan: StackPlan = end.value
-            return plan, plan.planes[0]
-        yield Progress(0, 1)
 
 
 def _possible(levels: list[float], facts: PlaneFacts, way: Way, model: Model, plan: StackPlan) -> list[float]:

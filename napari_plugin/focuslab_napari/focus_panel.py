@@ -1,6 +1,5 @@
 """The focus panel: how blurred the planes of a stack are, where the field is out of focus, and all of it in focus."""
 
-from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +70,8 @@ class FocusPanel(Panel):
         layer, image, index = here
         planes = image.stack.line(index, self.axis)
         self.found, self._measured = [], (self.images.content, self.axis)
-        self._run(
+        self.about.setText("")
+        self.job.run(
             f"Focus of {layer.name}",
             lambda: focus_curve_steps(image.stack, planes, self._engine().model),
             lambda _: self._say_best(),
@@ -86,7 +86,8 @@ class FocusPanel(Panel):
         if (here := self._here()) is None:
             return
         layer, image, index = here
-        self._run(
+        self.about.setText("")
+        self.job.run(
             f"Blur map of {layer.name}",
             lambda: blur_map_steps(image.stack, index, self._engine().model),
             lambda found: self.about.setText(put_blur_map(self.viewer, layer, index, found)),
@@ -100,7 +101,8 @@ class FocusPanel(Panel):
             return
         layer, image, index = here
         planes, tile = image.stack.line(index, "Z"), int(preference("tile")) // 8 * 8
-        self._run(
+        self.about.setText("")
+        self.job.run(
             f"All in focus of {layer.name}",
             lambda: all_in_focus_steps(image.stack, planes, self._engine(), tile=tile),
             lambda made: self.about.setText(put_all_in_focus(self.viewer, layer, image, index, made)),
@@ -127,17 +129,6 @@ class FocusPanel(Panel):
             grid.addWidget(widget, (i + 1) // 2, (i + 1) % 2 if i else 0, 1, 1 if i else 2)
         rows.addLayout(grid)
         return inner
-
-    def _run(
-        self,
-        title: str,
-        steps: Callable[[], Generator[Any, None, Any]],
-        done: Callable[[Any], None],
-        step: Callable[[Any], None] | None = None,
-        total: int = 0,
-    ) -> None:
-        self.about.setText("")
-        self.job.run(title, steps, done, step, total)
 
     def _engine(self) -> Any:
         return self.session.engine(self.model.model, self.model.device)

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabe
 
 from focuslab.errors import FocusLabError
 from focuslab_napari.layers import NUMBERS, LayerImage, axes_of, image_layers, read_layer
-from focuslab_napari.number_fields import positive_field
+from focuslab_napari.number_fields import numbers_in, positive_field, text_of
 from focuslab_napari.preferences import type_numbers, typed_numbers
 
 __all__ = ["TITLES", "ImageBox"]
@@ -108,7 +108,10 @@ class ImageBox(QWidget):
         form.addRow("", self.per_channel)
         for name in NUMBERS:
             title, unit = TITLES[name]
-            field, origin = positive_field("not known"), QLabel()
+            several = name == "wavelength_um"
+            field, origin = positive_field("not known", several=several), QLabel()
+            if several:
+                field.setToolTip("One number for all channels, or one for each: 0.461, 0.52")
             origin.setMinimumWidth(origin.fontMetrics().horizontalAdvance("FocusLab") + 6)  # the widest source
             field.editingFinished.connect(lambda name=name: self._typed(name))
             row = QHBoxLayout()
@@ -157,26 +160,25 @@ class ImageBox(QWidget):
             self.read()
 
     def _typed(self, name: str) -> None:
-        text = self.fields[name].text()
-        shown = self._value(name)
-        if text == ("" if shown is None else f"{shown:g}"):
+        said = [v for v in numbers_in(self.fields[name].text()) if v > 0]
+        if self.fields[name].text() == text_of(self._value(name)) or (layer := self.layer) is None:
             return
-        if (layer := self.layer) is not None:
-            typed = {k: v for k, v in typed_numbers(layer).items() if k != name}
-            type_numbers(layer, {**typed, name: float(text)} if text and float(text) > 0 else typed)
+        typed = {k: v for k, v in typed_numbers(layer).items() if k != name}
+        type_numbers(layer, {**typed, name: said if len(said) > 1 else said[0]} if said else typed)
 
-    def _value(self, name: str) -> float | None:
+    def _value(self, name: str) -> Any:
+        """A number as it is known, of the wavelength one per channel; None if it is not."""
         if self.image is None:
             return None if self.layer is None else typed_numbers(self.layer).get(name)
         said = self.image.stack.calibration
-        return said.wavelength_um(0) if name == "wavelength_um" else getattr(said, name)
+        return said.wavelengths_um if name == "wavelength_um" else getattr(said, name)
 
     def _show_numbers(self) -> None:
         for name, field in self.fields.items():
             value = self._value(name)
-            field.setText("" if value is None else f"{value:g}")
+            field.setText(text_of(value))
             source = self.image.sources.get(name, "") if self.image else ""
-            self.origins[name].setText(source if value is not None else "")
+            self.origins[name].setText(source if text_of(value) else "")
 
     def _sentence(self, image: LayerImage) -> str:
         guessed = " (guessed)" if image.guessed else ""

@@ -100,7 +100,7 @@ def axes_of(layer: Any, focus_axis: int | None = None) -> tuple[str, bool]:
 def read_layer(
     layer: Any,
     *,
-    typed: Mapping[str, float] | None = None,
+    typed: Mapping[str, Any] | None = None,
     focus_axis: int | None = None,
     per_channel: bool = False,
 ) -> LayerImage:
@@ -111,7 +111,7 @@ def read_layer(
     layer
         Image layer: numpy or dask, multiscale (its full resolution is taken), RGB only `per_channel`.
     typed
-        Numbers of `NUMBERS` that the user typed.
+        Numbers of `NUMBERS` that the user typed; of the wavelength a list, where channels differ.
     focus_axis
         See `axes_of`.
     per_channel
@@ -149,17 +149,17 @@ def _guess(shape: tuple[int, ...]) -> str:
     return _GUESS[len(shape)]
 
 
-def _calibration(layer: Any, axes: str, typed: Mapping[str, float]) -> tuple[Calibration, dict[str, str]]:
+def _calibration(layer: Any, axes: str, typed: Mapping[str, Any]) -> tuple[Calibration, dict[str, str]]:
     """Everything known of the microscope, and whence."""
     known: dict[str, Any] = {}
     sources: dict[str, str] = {}
     channels: dict[str, Any] = {}
-    for source, said in (
+    for source, found in (
         ("file", _of_file(layer)),
         ("layer", _of_scale(layer, axes)),
         ("FocusLab", _of_metadata(layer)),
     ):
-        for name, value in said.items():
+        for name, value in found.items():
             if name in ("channel_names", "wavelengths_um", "time_step_s"):
                 channels[name] = value
             elif value is not None:
@@ -170,7 +170,8 @@ def _calibration(layer: Any, axes: str, typed: Mapping[str, float]) -> tuple[Cal
     for name, value in typed.items():
         known[name], sources[name] = value, "typed"
     if "wavelength_um" in known:
-        wavelengths = (known.pop("wavelength_um"),)
+        said = known.pop("wavelength_um")
+        wavelengths = tuple(said) if isinstance(said, list | tuple) else (said,)
     names = tuple(channels.get("channel_names") or ())
     return (
         Calibration(**known, wavelengths_um=wavelengths, channel_names=names, time_step_s=channels.get("time_step_s")),

@@ -1,12 +1,15 @@
 """Named numbers to be typed, one below the other: some that always have a value, some that may be left open."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from qtpy.QtGui import QDoubleValidator
+from qtpy.QtCore import QRegularExpression
+from qtpy.QtGui import QDoubleValidator, QRegularExpressionValidator
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLineEdit, QSpinBox, QWidget
 
-__all__ = ["Number", "NumberFields", "OpenNumbers", "positive_field"]
+__all__ = ["Number", "NumberFields", "OpenNumbers", "numbers_in", "positive_field", "text_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,29 @@ class OpenNumbers(QWidget):
         return {name: float(f.text()) for name, f in self.fields.items() if f.text() and float(f.text()) > 0}
 
 
-def positive_field(hint: str) -> QLineEdit:
-    """Line for a positive number."""
-    field, check = QLineEdit(), QDoubleValidator(0.0, 1e6, 6)
-    check.setNotation(QDoubleValidator.Notation.StandardNotation)
-    field.setValidator(check)
+def positive_field(hint: str, *, several: bool = False) -> QLineEdit:
+    """Line for a positive number, or for several with commas between."""
+    field = QLineEdit()
+    if several:
+        field.setValidator(QRegularExpressionValidator(QRegularExpression(r"[0-9., ]*")))
+    else:
+        check = QDoubleValidator(0.0, 1e6, 6)
+        check.setNotation(QDoubleValidator.Notation.StandardNotation)
+        field.setValidator(check)
     field.setPlaceholderText(hint)
     return field
+
+
+def numbers_in(text: str) -> list[float]:
+    """Numbers of a line; what is none is left out."""
+    found = []
+    for part in text.replace(",", " ").split():
+        with suppress(ValueError):
+            found.append(float(part))
+    return found
+
+
+def text_of(value: Any) -> str:
+    """A number, or several, as a line shows them; nothing for what is not known."""
+    several = value if isinstance(value, list | tuple) else (value,)
+    return ", ".join(f"{v:g}" for v in several if v is not None)

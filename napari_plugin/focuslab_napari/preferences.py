@@ -21,7 +21,7 @@ def preference(name: str) -> Any:
         return _DEFAULTS[name]
 
 
-def typed_numbers(layer: Any) -> dict[str, float]:
+def typed_numbers(layer: Any) -> dict[str, Any]:
     """Numbers that the user typed for a layer, in whichever panel, or before for the file that it is from."""
     about = layer.metadata.get("focuslab", {})
     if "typed" in about:
@@ -30,7 +30,7 @@ def typed_numbers(layer: Any) -> dict[str, float]:
     return dict(json.loads(_store().value(f"optics/{_key(path)}", "{}"))) if path else {}
 
 
-def type_numbers(layer: Any, typed: dict[str, float]) -> None:
+def type_numbers(layer: Any, typed: dict[str, Any]) -> None:
     """Keep what was typed for a layer, and for its file; all panels hear of it by the layer's metadata."""
     if path := _path(layer):
         _store().setValue(f"optics/{_key(path)}", json.dumps(typed))
