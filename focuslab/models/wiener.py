@@ -20,6 +20,7 @@ import math
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from focuslab.models.restoration import regulariser
@@ -100,16 +101,17 @@ def _transfers(
 @lru_cache(maxsize=_KEPT)
 def _kernels(key: str, level_px: float, octave: float, targets: tuple[tuple[float, float], ...]) -> Tensor:
     optics = Optics.model_validate_json(key)
-    radius = kernel_radius(max(level_px, *(level for level, _ in targets)), optics)
-    size = 2 * radius + 2 * _LARGEST_RADIUS // 3  # room for what is cut away
-    own = otf(_centred_psf(key, level_px, size), (size, size))
+    largest = kernel_radius(max(level_px, *(level for level, _ in targets)), optics)
     cut = []
     for level, kappa in targets:
+        radius = kernel_radius(max(level_px, level), optics)
+        size = 2 * radius + 2 * _LARGEST_RADIUS // 3  # room for what is cut away; the same whatever else is asked for
+        own = otf(_centred_psf(key, level_px, size), (size, size))
         target = sharpest(optics, size) if level == 0 else otf(_centred_psf(key, level, size), (size, size))
         weight = kappa * 4.0**octave * regulariser((size, size))
         transfer = target * own.conj() / (own.abs().square() + weight)
         kernel = torch.fft.fftshift(torch.fft.irfft2(transfer, s=(size, size)))
-        cut.append(_window(kernel, kernel_radius(max(level_px, level), optics), radius))
+        cut.append(F.pad(_window(kernel, radius), [largest - radius] * 4))
     return torch.stack(cut)
 
 
@@ -127,15 +129,15 @@ def _binned_psf(key: str, level_px: float, bins: int) -> Tensor:
     return psf(coarse, optics.defocus_um(level_px), size=size)[0]
 
 
-def _window(kernel: Tensor, radius: int, half: int) -> Tensor:
-    """Cut a centred kernel to (2 half + 1)^2, fading over the outer half of `radius`.
+def _window(kernel: Tensor, radius: int) -> Tensor:
+    """Cut a centred kernel to (2 radius + 1)^2, fading over the outer half of `radius`.
 
     What is lost of the kernel's sum is spread over the window, so that flat light keeps its intensity.
     """
     total = kernel.sum()
     centre = kernel.shape[-1] // 2
-    kernel = kernel[centre - half : centre + half + 1, centre - half : centre + half + 1]
-    axis = torch.arange(-half, half + 1, dtype=torch.float32)
+    kernel = kernel[centre - radius : centre + radius + 1, centre - radius : centre + radius + 1]
+    axis = torch.arange(-radius, radius + 1, dtype=torch.float32)
     distance = torch.hypot(axis[:, None], axis[None, :])
     weight = 0.5 + 0.5 * torch.cos(torch.pi * (2 * distance / radius - 1).clamp(0, 1))
     cut = kernel * weight

@@ -125,6 +125,9 @@ class LiveView:
                 if (part := _common(tile, known.tile)) is not None:
                     inside = (slice(part.y0 - tile.y0, part.y1 - tile.y0), slice(part.x0 - tile.x0, part.x1 - tile.x0))
                     counts[inside] = self._draw(known, part, position, exact)
+            if self.stack.dtype.kind in "ui":  # as far as the pixels go, like what is applied
+                limits = np.iinfo(self.stack.dtype)
+                counts = counts.clip(limits.min, limits.max)
             yield Picture(counts, exact)
 
     def _encode(self, part: Tile, index: tuple[int, ...], facts: PlaneFacts) -> "_Coded":
