@@ -204,7 +204,7 @@ def test_plans_that_cannot_be(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         AugmentRequest(0, (1.0, 2.0))
     with pytest.raises(RequestError, match="ascending"):
         AugmentRequest(1, (3.0, 2.0))
-    monkeypatch.setattr("focuslab.io.writing.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
     plan = plan_folder(data / "images", tmp_path / "out", REQUEST)
     with pytest.raises(OutputError, match="full"):
         made(plan, data, tmp_path / "out")

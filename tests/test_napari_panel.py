@@ -325,7 +325,7 @@ def test_a_full_disk_is_said(
         panel.applying.apply.click()
     said: list[str] = []
     monkeypatch.setattr("focuslab_napari.apply_box.show_warning", said.append)
-    monkeypatch.setattr("focuslab.io.writing.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
     panel.applying.save_to(tmp_path / "result.ome.tif")
     assert "is full" in said[0] and list(tmp_path.glob("*.tif")) == []
     monkeypatch.undo()

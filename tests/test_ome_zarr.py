@@ -73,7 +73,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     zarr.create_group(str(tmp_path / "bare.zarr"))
     with pytest.raises(ImageError, match="no multiscales"):
         focuslab.read(tmp_path / "bare.zarr")
-    monkeypatch.setattr("focuslab.io.ome_zarr.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(OutputError, match="full"):
         focuslab.write(tmp_path / "a.zarr", FocalStack(picture(), "YX", KNOWN))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bare.zarr", "empty.zarr"]

@@ -16,7 +16,7 @@ from focuslab.augment.copies import Copy, Task
 from focuslab.augment.sources import check_label, stem_of
 from focuslab.errors import FocusLabError, OutputError
 from focuslab.io import read, writer_of
-from focuslab.io.writing import sidecar_path
+from focuslab.io.destination import sidecar_path
 from focuslab.models.zoo import load_model
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.progress import finish

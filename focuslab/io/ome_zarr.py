@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focuslab.errors import ImageError, OutputError, RequestError
+from focuslab.io.destination import check_destination, check_room, sidecar_path
 from focuslab.stack import AXES, Calibration, FocalStack
 
 __all__ = ["ZarrWriter", "attributes_of", "is_zarr", "open_for_writing", "open_zarr"]
@@ -93,22 +94,14 @@ class ZarrWriter:
     def __init__(self, path: str | Path, like: FocalStack, *, overwrite: bool = False) -> None:
         self.path, self._like, self._overwrite = Path(path), like, overwrite
         self.provenance: dict[str, Any] = {}
-        if self.path.exists() and not overwrite:
-            raise OutputError(f"{path} exists already: give another name, or --overwrite to replace it.")
-        if not self.path.parent.is_dir():
-            raise OutputError(f"The folder {self.path.parent} does not exist.")
+        check_destination(self.path, overwrite=overwrite, folder=True)
         self._draft = self.path.with_name(f".{self.path.name}.{uuid4().hex[:8]}.part")
 
     def __enter__(self) -> Self:
-        like = self._like
-        nbytes = int(np.prod(like.shape, dtype=object)) * like.dtype.itemsize
-        if shutil.disk_usage(self.path.parent).free < nbytes + 2**20:
-            raise OutputError(
-                f"The disk of {self.path.parent} is full: {nbytes} bytes are needed. Free some, or write elsewhere."
-            )
+        check_room(self.path, self._like)
         try:
             self._group = _zarr().create_group(str(self._draft), zarr_format=3)
-            self.array = self._level(0, like.shape)
+            self.array = self._level(0, self._like.shape)
         except OSError as error:
             self._discard()
             raise OutputError(f"{self.path} cannot be written: {error}.") from error
@@ -126,8 +119,6 @@ class ZarrWriter:
             if self._overwrite and self.path.exists():
                 shutil.rmtree(self.path)
             self._draft.replace(self.path)
-            from focuslab.io.writing import sidecar_path
-
             note = self._draft.with_name(f"{self._draft.name}.json")
             note.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n")
             note.replace(sidecar_path(self.path))

@@ -8,7 +8,6 @@ cancelled run leaves nothing behind. Provenance goes into the image description 
 import contextlib
 import json
 import re
-import shutil
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +20,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from focuslab.errors import ImageError, OutputError
+from focuslab.io.destination import check_destination, check_room, sidecar_path
 from focuslab.io.ome_zarr import ZarrWriter
 from focuslab.io.plates import plate_of
 from focuslab.io.tiff_metadata import ome_metadata, with_objective
 from focuslab.stack import Calibration, FocalStack
 
-__all__ = ["StackWriter", "sidecar_path", "write", "writer_of"]
+__all__ = ["StackWriter", "write", "writer_of"]
 
 _IMAGEJ_ORDER = "TZCYX"
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
@@ -84,12 +84,8 @@ class StackWriter:
         self._draft = self.path.with_name(f".{self.path.name}.{uuid4().hex[:8]}.part")
 
     def __enter__(self) -> Self:
-        nbytes = int(np.prod(self._like.shape, dtype=object)) * self._like.dtype.itemsize
         try:
-            if shutil.disk_usage(self.path.parent).free < nbytes + 2**20:
-                raise OutputError(
-                    f"The disk of {self.path.parent} is full: {nbytes} bytes are needed. Free some, or write elsewhere."
-                )
+            nbytes = check_room(self.path, self._like)
             self.array = self._lay_out(nbytes)
         except OutputError:
             raise
@@ -179,38 +175,6 @@ class StackWriter:
             layout = json.loads(old) if old.startswith("{") else {}
             new = json.dumps({**layout, "focuslab": self.provenance}, default=str).encode("ascii", "backslashreplace")
         tifffile.tiffcomment(self._draft, new)
-
-
-def sidecar_path(path: Path) -> Path:
-    """`<name>.focuslab.json` beside an image."""
-    name = path.name
-    for ending in (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".ome.zarr", ".zarr"):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-            break
-    return path.with_name(f"{name}.focuslab.json")
-
-
-def check_destination(path: Path, *, overwrite: bool) -> None:
-    """Refuse a destination before any work is done.
-
-    Raises
-    ------
-    OutputError
-        If the file exists, or its folder is missing or cannot be written to.
-    """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already: give another name, or --overwrite to replace it.")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder, a file name is needed.")
-    if not path.parent.is_dir():
-        raise OutputError(f"The folder {path.parent} does not exist.")
-    probe = path.parent / f".{uuid4().hex}.part"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"The folder {path.parent} cannot be written to: {error.strerror}.") from error
 
 
 def _family(path: Path, stack: FocalStack) -> str:

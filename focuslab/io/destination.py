@@ -1,0 +1,60 @@
+"""Where results go: names, room on the disk, what is refused before any work is done."""
+
+import shutil
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from focuslab.errors import OutputError
+from focuslab.stack import FocalStack
+
+__all__ = ["check_destination", "check_room", "sidecar_path"]
+
+
+def sidecar_path(path: Path) -> Path:
+    """`<name>.focuslab.json` beside an image."""
+    name = path.name
+    for ending in (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".ome.zarr", ".zarr"):
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+            break
+    return path.with_name(f"{name}.focuslab.json")
+
+
+def check_destination(path: Path, *, overwrite: bool, folder: bool = False) -> None:
+    """Refuse a destination before any work is done; `folder` says that the format is one.
+
+    Raises
+    ------
+    OutputError
+        If the file exists, or its folder is missing or cannot be written to.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already: give another name, or --overwrite to replace it.")
+    if path.is_dir() and not folder:
+        raise OutputError(f"{path} is a folder, a file name is needed.")
+    if not path.parent.is_dir():
+        raise OutputError(f"The folder {path.parent} does not exist.")
+    probe = path.parent / f".{uuid4().hex}.part"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"The folder {path.parent} cannot be written to: {error.strerror}.") from error
+
+
+def check_room(path: Path, like: FocalStack) -> int:
+    """Bytes of a stack's pixels, refused where the disk has no room for them.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full.
+    """
+    nbytes = int(np.prod(like.shape, dtype=object)) * like.dtype.itemsize
+    if shutil.disk_usage(path.parent).free < nbytes + 2**20:
+        raise OutputError(
+            f"The disk of {path.parent} is full: {nbytes} bytes are needed. Free some, or write elsewhere."
+        )
+    return nbytes
