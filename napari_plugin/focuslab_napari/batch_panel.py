@@ -47,6 +47,7 @@ class BatchPanel(Panel):
         self.move.addItems([SHARPEST, SHIFT_UM, SHIFT_PX])
         self.run, self.job, self.about, self.list = QPushButton("Run"), JobBar(), sentence_label(), QListWidget()
         self.list.setMinimumHeight(140)
+        self.list.setWordWrap(True)
         self.list.setToolTip("Double-click a result to open it")
         self.lay_out(
             {
