@@ -192,6 +192,66 @@ def test_what_is_wrong_is_listed_and_the_rest_is_done(data: Path, tmp_path: Path
     assert not any("alone" in place for place in left)
 
 
+def test_names_that_meet(data: Path, tmp_path: Path) -> None:
+    focuslab.write(data / "images/validation/cell1.ome.tif", FocalStack(picture(9), "YX", KNOWN))
+    Image.fromarray((picture(9) > 800).astype(np.uint8)).save(data / "masks/validation/cell1.png")
+    (data / "masks/train/cell1.txt").write_text("two nuclei")
+    tifffile.imwrite(data / "images/train/cell2.tif", picture(8))
+    out = tmp_path / "out"
+    results = made(plan_folder(data, out, REQUEST, labels=data / "masks"), data, out)
+    (refused,) = [r for r in results if r.error is not None]
+    assert refused.place == "images/train/cell2.tif" and "cell2.ome.tif: rename" in str(refused.error)
+    for part in ("train", "validation"):  # the same name in two folders: each with its own label
+        assert (out / f"masks/{part}/cell1_defocus01.png").read_bytes() == (
+            data / f"masks/{part}/cell1.png"
+        ).read_bytes()
+    assert (out / "masks/train/cell1_defocus01.txt").read_text() == "two nuclei"
+    assert not (out / "masks/validation/cell1_defocus01.txt").exists()
+
+
+def test_stacks_of_one_file_per_plane(data: Path, tmp_path: Path) -> None:
+    for well in ("B02", "C03"):
+        for channel in (1, 2):
+            (tmp_path / "raw").mkdir(exist_ok=True)
+            tifffile.imwrite(tmp_path / "raw" / f"{well}_w{channel}.tif", picture(channel))
+    out, pattern = tmp_path / "out", "{well}_w{c}.tif"
+    request = AugmentRequest(1, (2.0, 4.0), "px", "optics", "sharp", 7)
+    results = made(plan_folder(tmp_path / "raw", out, request, pattern=pattern), data, out)
+    assert [r.place for r in results] == ["B02.ome.tif", "C03.ome.tif"] and all(r.error is None for r in results)
+    copy = focuslab.read(out / "B02_defocus00.ome.tif")
+    assert copy.axes == "CYX" and copy.shape == (2, 64, 72)
+    plan, order = plan_replay(out / "manifest.json")
+    finish(augment_steps(plan, Order(tmp_path / "again", order.model, order.device, order.optics)))
+    name = "C03_defocus00.ome.tif"
+    assert (out / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_copies_in_another_format(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("zarr", reason="the zarr extra is not installed")
+    source, there, back = data / "images" / "train", tmp_path / "there", tmp_path / "back"
+    request = AugmentRequest(1, (2.0, 4.0), "px", "optics", "sharp", 7, "ome-zarr")
+    made(plan_folder(source, there, request), data, there)
+    copy = focuslab.read(there / "cell1_defocus00.ome.zarr")
+    assert copy.shape == (64, 72) and copy.dtype == np.uint16 and copy.calibration.pixel_size_um == 0.645
+    made(plan_folder(there, back, AugmentRequest(1, (0, 0), "px", "optics", "sharp", 7, "tiff")), data, back)
+    again = focuslab.read(back / "cell1_defocus00_defocus00.ome.tif")
+    assert np.array_equal(again.plane(), copy.plane())
+    (zarr,) = [t for t in plan_replay(back / "manifest.json")[0].tasks if "cell1" in t.source.place]
+    assert zarr.source.path.is_dir()
+
+
+def test_a_shift_beyond_what_was_trained_is_marked(data: Path, tmp_path: Path) -> None:
+    out, large = tmp_path / "out", np.tile(picture(1), (2, 2))
+    (tmp_path / "in").mkdir()
+    focuslab.write(tmp_path / "in" / "large.ome.tif", FocalStack(large, "YX", KNOWN))
+    request = AugmentRequest(1, (50.0, 50.0), "px", "model", "sharp", 7)
+    results = made(plan_folder(tmp_path / "in", out, request), data, out)
+    (record,) = results[0].records
+    assert record["extrapolated"] and "outside the trained range" in record["notes"][0]
+    (row,) = csv.DictReader((out / "manifest.csv").read_text().splitlines())
+    assert row["extrapolated"] == "True"
+
+
 def test_plans_that_cannot_be(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for there in (data, data / "out", data.parent):
         with pytest.raises(RequestError, match="lie in each other"):

@@ -6,7 +6,7 @@ in which images are worked on, nor from who works on them.
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from focuslab.augment.sources import Source, stem_of
 from focuslab.errors import RequestError
 from focuslab.io import plate_of
+from focuslab.io.destination import sidecar_path
 from focuslab.refocusing.request import Way
 
 __all__ = ["AugmentRequest", "Copy", "Task", "plan_copies"]
@@ -39,6 +40,8 @@ class AugmentRequest:
         channels and time points.
     seed
         The same seed makes the same copies.
+    format
+        Of the copies: ``tiff``, ``ome-zarr``, or each image's own (``same``).
 
     Raises
     ------
@@ -52,6 +55,7 @@ class AugmentRequest:
     way: Literal["model", "optics", "mixed"] = "mixed"
     level: Literal["read", "sharp"] = "read"
     seed: int = 0
+    format: Literal["same", "tiff", "ome-zarr"] = "same"
 
     def __post_init__(self) -> None:
         if self.copies < 1:
@@ -92,7 +96,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """All copies of one image; `level_px` where it is known already, as in a manifest."""
+    """All copies of one image, and whether its own level is read."""
 
     source: Source
     copies: tuple[Copy, ...]
@@ -100,11 +104,16 @@ class Task:
 
 
 def plan_copies(sources: Sequence[Source], request: AugmentRequest) -> list[Task]:
-    """Draw what is done to every image."""
-    return [
-        Task(source, tuple(_copy(source, k, request) for k in range(request.copies)), request.level)
-        for source in sources
-    ]
+    """Draw what is done to every image; one whose copies would have the names of another's gets an error instead."""
+    tasks, owners = [], dict[Path, str]()
+    for source in sources:
+        copies = tuple(_copy(source, k, request) for k in range(request.copies))
+        owner = owners.setdefault(sidecar_path(Path(copies[0].output)), source.place)
+        if owner != source.place:
+            error = RequestError(f"Its copies would have the names of those of {owner}: rename one of the two.")
+            source = replace(source, error=error)
+        tasks.append(Task(source, copies, request.level))
+    return tasks
 
 
 def _copy(source: Source, number: int, request: AugmentRequest) -> Copy:
@@ -112,8 +121,21 @@ def _copy(source: Source, number: int, request: AugmentRequest) -> Copy:
     shift = round(float(random.uniform(*request.blur)), 4)
     drawn: Way = "model" if random.integers(2) else "optics"
     way: Way = drawn if request.way == "mixed" else request.way
-    place = Path(source.place)
-    whole = plate_of(place) or place  # a copy of a plate is a plate
-    name = f"{stem_of(whole)}_defocus{number:02d}{whole.name[len(stem_of(whole)) :]}"
-    output = whole.parent / name / place.relative_to(whole)
+    output = _output(Path(source.place), number, request.format)
     return Copy(number, output.as_posix(), shift, request.unit, way, request.seed)
+
+
+def _output(place: Path, number: int, wanted: str) -> Path:
+    """Where a copy lies: a copy of a plate is a plate, or a folder of the files of its fields."""
+    plate = plate_of(place)
+    whole = plate or place
+    name = f"{stem_of(whole)}_defocus{number:02d}"
+    zarr = whole.suffix.lower() == ".zarr"
+    if plate is not None and wanted == "tiff":
+        field = place.relative_to(plate)
+        return plate.parent / name / field.with_name(f"{field.name}.ome.tif")
+    if wanted == "same" or zarr == (wanted == "ome-zarr"):
+        ending = whole.name[len(stem_of(whole)) :]
+    else:
+        ending = ".ome.tif" if zarr else ".ome.zarr"
+    return whole.parent / f"{name}{ending}" / place.relative_to(whole)

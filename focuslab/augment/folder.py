@@ -18,13 +18,14 @@ from focuslab.augment.work import Order, Result, make_copies
 from focuslab.augment.workers import on_cluster, on_threads
 from focuslab.errors import ModelError, OutputError, RequestError
 from focuslab.io import copy_plate, is_plate, plate_of
+from focuslab.io.ome_zarr import is_zarr
 
 __all__ = ["MANIFEST", "AugmentProgress", "Plan", "augment_steps", "plan_folder", "plan_replay"]
 
 MANIFEST = "manifest.json"
 _COLUMNS = (
     "source", "output", "number", "shift", "unit", "way", "level_px", "structure", "model", "sha256", "seed",
-    "intensity_drift", "saturated_pixels", "notes", "focuslab", "torch",
+    "intensity_drift", "saturated_pixels", "extrapolated", "notes", "focuslab", "torch",
 )  # fmt: skip
 
 
@@ -57,6 +58,7 @@ def plan_folder(
     request: AugmentRequest,
     *,
     files: str = "**/*",
+    pattern: str | None = None,
     labels: Path | None = None,
     labels_missing: str = "fail",
 ) -> Plan:
@@ -70,10 +72,11 @@ def plan_folder(
     here, there = source.resolve(), destination.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise RequestError(f"{source} and {destination} lie in each other: copies go into a folder of their own.")
-    sources = find_sources(source, files, labels=labels, labels_missing=labels_missing)
+    sources = find_sources(source, files, pattern=pattern, labels=labels, labels_missing=labels_missing)
     tasks = plan_copies(sources, request)
     tables = tuple((path, path.relative_to(source).as_posix()) for path in tables_of(source, sources))
-    said = {"root": str(here if source.is_dir() else here.parent), "level": request.level, "seed": request.seed}
+    root = here if source.is_dir() and not is_zarr(source) else here.parent
+    said = {"root": str(root), "pattern": pattern, "level": request.level, "seed": request.seed}
     return Plan(tuple(tasks), tables, said)
 
 
@@ -98,13 +101,16 @@ def plan_replay(manifest: Path) -> tuple[Plan, Order]:
             by_source.setdefault(row["source"], []).append(Copy(**fields))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{manifest} is not a manifest of FocusLab: {error}.") from error
-    if gone := [place for place in by_source if not (root / place).exists()]:
-        raise RequestError(f"{len(gone)} images of the manifest are gone, the first is {root / gone[0]}.")
+    pattern = said["run"].get("pattern")
+    stacks = {} if pattern is None else {s.place: s for s in find_sources(root, pattern=pattern)}
+    sources = {place: stacks.get(place, Source(root / place, place)) for place in by_source}
+    if gone := [s.path for s in sources.values() if not s.path.exists()]:
+        raise RequestError(f"{len(gone)} images of the manifest are gone, the first is {gone[0]}.")
     model = load_model(order["model"])
     if any(row["sha256"] != model.identity["sha256"] for row in copies):
         raise ModelError(f"The model {order['model']!r} is not the one that the manifest was made by: other weights.")
     level = said["run"]["level"]
-    tasks = tuple(Task(Source(root / place, place), tuple(some), level) for place, some in by_source.items())
+    tasks = tuple(Task(sources[place], tuple(some), level) for place, some in by_source.items())
     return Plan(tasks, (), said["run"]), Order(Path(), order["model"], order["device"], order["optics"])
 
 

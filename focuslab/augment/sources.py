@@ -2,15 +2,17 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tifffile
 from PIL import Image
 
 from focuslab.errors import FocusLabError, ImageError, RequestError
-from focuslab.io import fields_of, images_of, is_plate
+from focuslab.io import fields_of, images_of, is_plate, read
 from focuslab.io.ome_zarr import is_zarr
+from focuslab.io.pattern import files_of_pattern, stack_of_files
+from focuslab.stack import FocalStack
 
 __all__ = ["Companion", "Source", "check_label", "find_sources", "stem_of"]
 
@@ -28,16 +30,30 @@ class Companion:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An image and what goes with it; `place` is its path below the data set, with forward slashes."""
+    """An image and what goes with it; `place` is its path below the data set, with forward slashes.
+
+    A stack of one file per plane has its files in `planes`, by their place along `axes`; `path` is the first of them.
+    """
 
     path: Path
     place: str
     companions: tuple[Companion, ...] = ()
     error: FocusLabError | None = None
+    planes: dict[tuple[int, ...], Path] | None = None
+    axes: str = ""
+
+    def open(self) -> FocalStack:
+        """Open it, lazily."""
+        return read(self.path) if self.planes is None else stack_of_files(self.place, self.planes, self.axes)
 
 
 def find_sources(
-    source: Path, files: str = "**/*", *, labels: Path | None = None, labels_missing: str = "fail"
+    source: Path,
+    files: str = "**/*",
+    *,
+    pattern: str | None = None,
+    labels: Path | None = None,
+    labels_missing: str = "fail",
 ) -> list[Source]:
     """Images of a data set.
 
@@ -47,8 +63,11 @@ def find_sources(
         A folder, one file, or a CSV whose first column names files beside it.
     files
         Which files of a folder: a glob; of those, the ones that are TIFF or OME-Zarr.
+    pattern
+        Images are stacks of one file per plane, as `focuslab.io.read_pattern` gathers them.
     labels
-        Folder of label images or tables, named like their images, in the same subfolders.
+        Folder of label images or tables, named like their images; where a name is there twice, in the same
+        subfolders (``images/train/a.tif`` and ``masks/train/a.png``).
     labels_missing
         ``fail`` reports an image without a label, ``skip`` leaves it out silently.
 
@@ -57,34 +76,42 @@ def find_sources(
     RequestError
         If there is nothing to do.
     """
-    root, paths = _listed(source, files)
-    inside = labels.resolve() if labels is not None else None
-    images = [p for p in paths if inside is None or inside not in p.resolve().parents]
+    root, images = _listed(source, files) if pattern is None else (source, _stacks(source, pattern))
+    images = [i for i in images if labels is None or labels.resolve() not in i.path.resolve().parents]
     if not images:
         raise RequestError(f"No image in {source} matches {files!r}: choose another folder or another pattern.")
-    known = _by_stem(labels) if labels is not None else {}
-    found = []
-    for path in images:
-        place = path.relative_to(root).as_posix()
-        beside = [
-            Companion(other, Path(place).parent.as_posix())
-            for other in sorted(path.parent.glob(f"{_escaped(stem_of(path))}.*"))
-            if other != path and other.suffix.lower() in (".csv", ".json", ".txt")
-        ]
-        if labels is None:
-            found.append(Source(path, place, tuple(beside)))
-            continue
-        key = (Path(place).parent / stem_of(path)).as_posix()
-        label = known.get(key) or known.get(stem_of(path))
-        if label is not None:
-            where = Path(_label_folder(labels, root)) / label.relative_to(labels).parent
-            found.append(Source(path, place, (*beside, Companion(label, where.as_posix(), True))))
+    if labels is None:
+        return images
+    known, found = _by_stem(labels), []
+    for image in images:
+        place = Path(image.place)
+        parts = (*place.parent.parts, stem_of(place))
+        if named := next((known[k] for i in range(len(parts)) if (k := "/".join(parts[i:])) in known), []):
+            own = [Companion(n, _label_place(n, labels, root), True) for n in named]
+            found.append(replace(image, companions=(*image.companions, *own)))
         elif labels_missing == "fail":
             error = RequestError(f"There is no label for it in {labels}: add one, or leave it out (skip).")
-            found.append(Source(path, place, (), error))
+            found.append(replace(image, error=error))
     if not found:
         raise RequestError(f"No image in {source} has a label in {labels}: labels are named like their images.")
     return found
+
+
+def _stacks(folder: Path, pattern: str) -> list[Source]:
+    """Stacks of one file per plane."""
+    axes, groups = files_of_pattern(folder, pattern)
+    return [Source(planes[min(planes)], f"{name}.ome.tif", planes=planes, axes=axes) for name, planes in groups.items()]
+
+
+def _file(path: Path, root: Path) -> Source:
+    """An image of its own, with the tables beside it that have its name."""
+    place = path.relative_to(root)
+    beside = [
+        Companion(other, place.parent.as_posix())
+        for other in sorted(path.parent.glob(f"{_escaped(stem_of(path))}.*"))
+        if other != path and other.suffix.lower() in (".csv", ".json", ".txt")
+    ]
+    return Source(path, place.as_posix(), tuple(beside))
 
 
 def check_label(label: Path, shape: tuple[int, int]) -> None:
@@ -119,8 +146,13 @@ def stem_of(path: Path) -> str:
     return path.stem
 
 
-def _listed(source: Path, files: str) -> tuple[Path, list[Path]]:
+def _listed(source: Path, files: str) -> tuple[Path, list[Source]]:
     """Root of a data set and its images."""
+    root, paths = _paths(source, files)
+    return root, [_file(path, root) for path in paths]
+
+
+def _paths(source: Path, files: str) -> tuple[Path, list[Path]]:
     if source.is_dir() and not is_zarr(source):
         return source, images_of(source, files)
     if source.suffix.lower() == ".csv" and source.is_file():
@@ -136,25 +168,26 @@ def _listed(source: Path, files: str) -> tuple[Path, list[Path]]:
     raise RequestError(f"There is no data set {source}: give a folder, a file, or a CSV that lists files.")
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """Label files by their path without ending, and by their bare stem where that is unique."""
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    """Label files by their path without ending, and by their bare stem where only one folder has it."""
     if not folder.is_dir():
         raise RequestError(f"There is no folder of labels {folder}.")
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in _LABELS)
-    named: dict[str, Path] = {}
+    named: dict[str, list[Path]] = {}
     stems: dict[str, list[Path]] = {}
     for path in files:
-        named[(path.relative_to(folder).parent / stem_of(path)).as_posix()] = path
+        named.setdefault((path.relative_to(folder).parent / stem_of(path)).as_posix(), []).append(path)
         stems.setdefault(stem_of(path), []).append(path)
-    return {**{stem: paths[0] for stem, paths in stems.items() if len(paths) == 1}, **named}
+    return {**{stem: paths for stem, paths in stems.items() if len({p.parent for p in paths}) == 1}, **named}
 
 
-def _label_folder(labels: Path, root: Path) -> str:
-    """Where labels lie below the destination: as below the source, or in a folder of their own name."""
+def _label_place(label: Path, labels: Path, root: Path) -> str:
+    """Where copies of a label lie below the destination: as below the source, or in a folder of the labels' name."""
     try:
-        return labels.resolve().relative_to(root.resolve()).as_posix()
+        folder = labels.resolve().relative_to(root.resolve())
     except ValueError:
-        return labels.name
+        folder = Path(labels.name)
+    return (folder / label.relative_to(labels).parent).as_posix()
 
 
 def _escaped(name: str) -> str:

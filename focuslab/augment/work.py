@@ -15,7 +15,7 @@ import focuslab
 from focuslab.augment.copies import Copy, Task
 from focuslab.augment.sources import check_label, stem_of
 from focuslab.errors import FocusLabError, OutputError
-from focuslab.io import read, writer_of
+from focuslab.io import writer_of
 from focuslab.io.destination import sidecar_path
 from focuslab.models.zoo import load_model
 from focuslab.refocusing.engine import Engine
@@ -62,7 +62,7 @@ def make_copies(task: Task, order: Order) -> Result:
         return Result(task.source.place, error=task.source.error)
     try:
         missing = [copy for copy in task.copies if record_of(order.destination, copy) is None]
-        stack = read(task.source.path).calibrated(**order.optics) if missing else None
+        stack = task.source.open().calibrated(**order.optics) if missing else None
         if stack is not None:
             for companion in task.source.companions:
                 if companion.is_label:
@@ -133,6 +133,7 @@ def _make(stack: FocalStack, task: Task, copy: Copy, level: float | None, engine
             "sha256": engine.model.identity["sha256"],
             "intensity_drift": said["mean_intensity_drift"],
             "saturated_pixels": said["saturated_pixels"],
+            "extrapolated": any(note.startswith("Extrapolated") for note in said["notes"]),
             "notes": said["notes"],
             "focuslab": focuslab.__version__,
             "torch": torch.__version__,

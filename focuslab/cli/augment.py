@@ -27,6 +27,10 @@ def augment(
         Literal["read", "sharp"], typer.Option(help="Read each field's own blur, or take it as in focus.")
     ] = "read",
     files: Annotated[str, typer.Option(help="Which files of a folder: a glob.")] = "**/*",
+    pattern: Annotated[
+        str | None, typer.Option(help="Images are stacks of one file per plane, e.g. '{well}_z{z}_w{c}.tif'.")
+    ] = None,
+    format: Annotated[Literal["same", "tiff", "ome-zarr"], typer.Option(help="Of the copies.")] = "same",
     seed: Annotated[int, typer.Option(help="The same seed makes the same copies.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Threads of this machine, one image each.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask cluster instead, e.g. tcp://host:8786.")] = None,
@@ -50,8 +54,16 @@ def augment(
         if (blur_um is None) == (blur_px is None):
             raise RequestError("Say how much defocus to add by one of --blur-um A:B and --blur-px A:B.")
         unit: Literal["um", "px"] = "px" if blur_um is None else "um"
-        request = AugmentRequest(copies, _range(blur_um or blur_px or ""), unit, engine, level, seed)
-        plan = plan_folder(source, destination, request, files=files, labels=labels, labels_missing=labels_missing)
+        request = AugmentRequest(copies, _range(blur_um or blur_px or ""), unit, engine, level, seed, format)
+        plan = plan_folder(
+            source,
+            destination,
+            request,
+            files=files,
+            pattern=pattern,
+            labels=labels,
+            labels_missing=labels_missing,
+        )
         optics = {"na": na, "wavelength_um": wavelength_um, "index": index, "pixel_size_um": pixel_size_um}
         order = Order(destination, model, device, {k: v for k, v in optics.items() if v is not None})
     if dry_run:
@@ -62,15 +74,20 @@ def augment(
                 )
         out.print(f"{plan.copies} copies of {len(plan.tasks)} images would be made.")
         return
-    failed = 0
+    failed, beyond = 0, 0
     with progress_bar("images") as tell:
         for step in augment_steps(plan, order, workers=workers, scheduler=scheduler):
             tell(step.done, step.total)
-            if step.result is not None and step.result.error is not None:
+            if step.result is None:
+                continue
+            beyond += sum(record["extrapolated"] for record in step.result.records)
+            if step.result.error is not None:
                 failed += 1
                 errors.print(f"{step.result.place}: {step.result.error}", style="red", markup=False)
     done = len(plan.tasks) - failed
     out.print(f"{destination / MANIFEST}: copies of {done} of {len(plan.tasks)} images.", markup=False)
+    if beyond:
+        errors.print(f"{beyond} copies lie outside the range that the model was trained on; marked in the manifest.")
     if failed:
         errors.print(f"{failed} of {len(plan.tasks)} images failed.", style="red")
         sys.exit(1)
