@@ -8,13 +8,13 @@ the data set; training reads windows of it. Prints the growth of memory over a r
 
 import argparse
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
 import tifffile
 from focuslab_training.recipe import load_recipe
 from focuslab_training.run import Machines, train
+from peak import Peak
 
 from focuslab.optics import Optics, phantom
 from focuslab.simulation import simulate_stack
@@ -46,12 +46,6 @@ def write_data(folder: Path, gigabytes: int) -> None:
             os.link(first, link)
 
 
-def own_mib() -> float:
-    """Memory of this process, MiB, without pages of mapped files, which the system takes back when it needs them."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["RssAnon"].split()[0]) / 1024
-
-
 def main() -> None:
     """Write, train, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,24 +71,15 @@ def main() -> None:
         "validation_batches": 2,
         "validate_every": asked.steps,
     }
-    before, marks, done = own_mib(), [own_mib()], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.05):
-            marks.append(own_mib())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    card = train(
-        load_recipe("smoke", changes),
-        asked.work / f"model_{os.getpid()}",
-        data=asked.work / "data",
-        machines=Machines("cpu"),
-    )
-    done.set()
-    watcher.join()
+    with Peak() as peak:
+        card = train(
+            load_recipe("smoke", changes),
+            asked.work / f"model_{os.getpid()}",
+            data=asked.work / "data",
+            machines=Machines("cpu"),
+        )
     print(f"{size / 1e9:.1f} GB in {card.data[-1]}; {asked.steps} steps")
-    print(f"memory: {before:.0f} MiB before, peak {max(marks):.0f} MiB, +{max(marks) - before:.0f} MiB")
+    print(f"memory: {peak.before:.0f} MiB before, +{peak.mib:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -10,17 +10,16 @@ ready again and to the worker having ended.
 
 import argparse
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import napari
 import numpy as np
-import psutil
 import tifffile
 from focuslab_napari.opening import open_file
 from focuslab_napari.refocus_panel import RefocusPanel
+from peak import Peak
 from qtpy.QtWidgets import QApplication
 
 import focuslab
@@ -58,22 +57,6 @@ def make_file(folder: Path, side: int, planes: int) -> Path:
     return path
 
 
-class Peak(threading.Thread):
-    """Largest resident memory since the start, MiB above it."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.process = psutil.Process()
-        self.start_at = self.process.memory_info().rss
-        self.peak, self.going = 0.0, True
-
-    def run(self) -> None:
-        """Look every 20 ms."""
-        while self.going:
-            self.peak = max(self.peak, (self.process.memory_info().rss - self.start_at) / 2**20)
-            time.sleep(0.02)
-
-
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,38 +69,34 @@ def main() -> None:
         viewer = napari.Viewer(show=True)
         panel = RefocusPanel(viewer)
         focuslab.load_model("default")  # torch is imported before memory is counted, as in any session
-        peak = Peak()
-        peak.start()
-        layer = open_file(viewer, path, focuslab.read(path))
-        for name, value in (("na", OPTICS.na), ("wavelength_um", OPTICS.wavelength_um)):
-            panel.images.fields[name].setText(str(value))
-            panel.images.fields[name].editingFinished.emit()
-        first = until(lambda: panel.preview.layer is not None)
-        until(lambda: not panel.preview.busy)
-        viewer.scene.camera.zoom = 1 / OPTICS.pixel_size_um
-        until(lambda: panel.preview.busy)
-        exact = until(lambda: not panel.preview.busy)
-        seen = peak.peak
-        panel.applying.scope.setCurrentIndex(1)
-        panel.applying.how.setCurrentIndex(1)
-        panel.applying.apply.click()
-        job = panel.applying.job
-        worker = job._worker
-        ended: list[float] = []
-        worker.finished.connect(lambda: ended.append(time.perf_counter()))
-        until_then = time.perf_counter() + asked.seconds
-        until(lambda: time.perf_counter() > until_then)
-        share = job.bar.value() / job.bar.maximum()
-        began = time.perf_counter()
-        job.stop.click()
-        ready = time.perf_counter() - began
-        until(lambda: bool(ended))
-        peak.going = False
+        with Peak(mapped=True) as peak:
+            layer = open_file(viewer, path, focuslab.read(path))
+            for name, value in (("na", OPTICS.na), ("wavelength_um", OPTICS.wavelength_um)):
+                panel.images.fields[name].setText(str(value))
+                panel.images.fields[name].editingFinished.emit()
+            first = until(lambda: panel.preview.layer is not None)
+            until(lambda: not panel.preview.busy)
+            viewer.scene.camera.zoom = 1 / OPTICS.pixel_size_um
+            until(lambda: panel.preview.busy)
+            exact = until(lambda: not panel.preview.busy)
+            seen = peak.mib
+            panel.applying.scope.setCurrentIndex(1)
+            panel.applying.how.setCurrentIndex(1)
+            panel.applying.apply.click()
+            job = panel.applying.job
+            worker = job._worker
+            ended: list[float] = []
+            worker.finished.connect(lambda: ended.append(time.perf_counter()))
+            until_then = time.perf_counter() + asked.seconds
+            until(lambda: time.perf_counter() > until_then)
+            share = job.bar.value() / job.bar.maximum()
+            began = time.perf_counter()
+            job.stop.click()
+            ready = time.perf_counter() - began
+            until(lambda: bool(ended))
         print(f"{layer.data.shape} {layer.data.dtype}")
         print(f"first picture after {first:.1f} s; zoomed in, exact {exact:.1f} s later")
-        print(
-            f"memory: +{seen:.0f} MiB after the previews, +{peak.peak:.0f} MiB through {asked.seconds:.0f} s of Apply"
-        )
+        print(f"memory: +{seen:.0f} MiB after the previews, +{peak.mib:.0f} MiB through {asked.seconds:.0f} s of Apply")
         print(f"Apply was at {share:.1%} when it was cancelled")
         print(f"panel ready {1e3 * ready:.0f} ms after Cancel, work ended {ended[0] - began:.2f} s after it")
         panel.close_panel()
