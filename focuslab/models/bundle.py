@@ -151,7 +151,10 @@ def load_bundle(folder: str | Path) -> Model:
         autoencoder.load_state_dict(_part(tensors, "autoencoder"))
         estimator.load_state_dict(_part(tensors, "estimator"))
     except (ValidationError, RuntimeError) as error:
-        raise ModelError(f"The weights in {folder} do not fit their card: {_first_line(error)}") from error
+        raise ModelError(
+            f"The weights in {folder} are not those of a model of this version of FocusLab, train it again "
+            f"({_first_line(error)})."
+        ) from error
     return Model(card, autoencoder, estimator)
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from focuslab.models.evidence import SPECTRUM_BINS, TRIAL_LEVELS, Evidence
+from focuslab.models.evidence import CURVES, SPECTRUM_BINS, TRIAL_LEVELS, Evidence
 
 __all__ = ["EstimatorConfig", "LevelEstimator", "safest_level"]
 
@@ -39,8 +39,10 @@ class LevelEstimator(nn.Module):
         super().__init__()
         self.config = config or EstimatorConfig()
         width, context, reach = self.config.width, self.config.context, self.config.reach
-        self.context = nn.Sequential(nn.Linear(SPECTRUM_BINS + 4, 64), nn.ReLU(), nn.Linear(64, context), nn.ReLU())
-        widths = [2 + context] + [width] * self.config.layers
+        self.context = nn.Sequential(
+            nn.Linear(SPECTRUM_BINS + 2 + 2 * CURVES, 64), nn.ReLU(), nn.Linear(64, context), nn.ReLU()
+        )
+        widths = [CURVES + 1 + context] + [width] * self.config.layers
         self.curve = nn.ModuleList(nn.Conv1d(a, b, reach, padding=reach // 2) for a, b in itertools.pairwise(widths))
         self.score = nn.Conv1d(width, 1, 1)
         self.whole = nn.Sequential(nn.Linear(2 * width + context, 64), nn.ReLU(), nn.Linear(64, 2))
@@ -48,10 +50,10 @@ class LevelEstimator(nn.Module):
     def forward(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         """Return scores (B, 1 + len(TRIAL_LEVELS)), the first for "sharper", and the logit of "structure" (B,)."""
         misfit = evidence.misfit
-        low, high = misfit.min(1, keepdim=True).values, misfit.max(1, keepdim=True).values
-        context = self.context(torch.cat([evidence.spectrum, evidence.facts, low, high], 1))
-        place = torch.linspace(-1, 1, misfit.shape[1], device=misfit.device).expand_as(misfit)
-        x = torch.stack([misfit - low, place], 1)
+        low, high = misfit.amin(2, keepdim=True), misfit.amax(2, keepdim=True)
+        context = self.context(torch.cat([evidence.spectrum, evidence.facts, low[..., 0], high[..., 0]], 1))
+        place = torch.linspace(-1, 1, misfit.shape[2], device=misfit.device).expand_as(misfit[:, :1])
+        x = torch.cat([misfit - low, place], 1)
         x = torch.cat([x, context[:, :, None].expand(-1, -1, x.shape[-1])], 1)
         for step in self.curve:
             x = F.relu(step(x))

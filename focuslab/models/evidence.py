@@ -3,8 +3,10 @@
 A plane is explained by a level if some specimen that is nowhere darker than the dark, blurred by that level, comes
 close to it. Too small a level explains any plane: a blurred image is an image. At the true level the explanation
 is good; beyond it ringing would have to be negative, and the misfit rises steeply. So the misfit is tried at a series
-of levels, by the constrained Wiener filter of `restoration`; the true level shows as the last dip of the curve. Beside
-it stands the radial power spectrum, signal over noise floor, for planes that are hardly blurred at all.
+of levels, by the constrained Wiener filter of `restoration`; the true level shows as the last dip of the curve. Where
+there are a few faint structures, noise drowns the dip: two further curves weigh the misfit by the light around it, and
+take the mean over 2 x 2 and 4 x 4 px before it is squared. Beside them stands the radial power spectrum, signal over
+noise floor, for planes that are hardly blurred at all.
 
 The part of the plane that is tried is the most structured one of a side in proportion to the level: on binned pixels
 every level costs the same.
@@ -21,9 +23,10 @@ from focuslab.models.frontend import noise_sigma
 from focuslab.models.restoration import blur_by, nonnegative_wiener
 from focuslab.optics import Optics, camera_otf, crop, mirror_pad
 
-__all__ = ["SPECTRUM_BINS", "TRIAL_LEVELS", "Evidence", "gather_evidence", "mean_evidence", "radial_spectrum"]
+__all__ = ["CURVES", "SPECTRUM_BINS", "TRIAL_LEVELS", "Evidence", "gather_evidence", "mean_evidence", "radial_spectrum"]
 
 TRIAL_LEVELS = tuple(round(1.08**i, 4) for i in range(51))
+CURVES = 3
 SPECTRUM_BINS = 48
 _SCALES = ((1, 0.0, 3.4), (2, 3.4, 11.5), (4, 11.5, 64.0))  # binning, levels from, to
 _SIDE = 144  # binned px
@@ -32,6 +35,9 @@ _ITERATIONS = 8
 _PENALTY = 0.003
 _REGULARISATION = 100.0  # over the variance of the noise
 _FLOOR = 0.02  # light below which noise no longer falls
+_POOLS = (2, 4)  # binned px that the misfit is averaged over before it is squared
+_AROUND = 9  # binned px that light is averaged over to weigh the misfit
+_DARK = 4  # px that noise is averaged over to tell the dark
 _LEAST_NOISE = 4e-4
 
 
@@ -42,7 +48,7 @@ class Evidence:
     Attributes
     ----------
     misfit
-        (B, len(TRIAL_LEVELS)) logarithm of the misfit over the noise.
+        (B, CURVES, len(TRIAL_LEVELS)) logarithms of the misfit over the noise.
     spectrum
         (B, SPECTRUM_BINS), see `radial_spectrum`.
     facts
@@ -71,26 +77,37 @@ def mean_evidence(said: Sequence[Evidence]) -> Evidence:
 def gather_evidence(plane: Tensor, optics: Optics) -> Evidence:
     """Evidence of one plane (Y, X), normalised to 0 in the dark and 1 at its brightest, of at least 16 x 16 px."""
     noise = float(noise_sigma(plane[None, None]).clamp(min=_LEAST_NOISE))
+    plane = plane - _dark(plane)
     curves = []
     for bins, low, high in _SCALES:
         levels = tuple(level for level in TRIAL_LEVELS if low <= level < high)
         curves.append(_misfit(_structured(plane, _SIDE * bins), optics, levels, bins, noise))
     facts = torch.tensor([[noise, optics.sampling]], device=plane.device).log()
-    return Evidence(torch.cat(curves)[None], radial_spectrum(plane[None, None], SPECTRUM_BINS), facts)
+    return Evidence(torch.cat(curves, 1)[None], radial_spectrum(plane[None, None], SPECTRUM_BINS), facts)
+
+
+def _dark(plane: Tensor) -> Tensor:
+    """What the plane is where it is darkest, noise apart: light that is nowhere negative is so from there."""
+    coarse = F.avg_pool2d(plane[None], _DARK).flatten()
+    return torch.quantile(coarse[:: max(coarse.numel() // 100_000, 1)], 0.005)
 
 
 def _misfit(part: Tensor, optics: Optics, levels: tuple[float, ...], bins: int, noise: float) -> Tensor:
-    """Logarithm of the misfit of a part of a plane at each level, in units of its noise."""
+    """Logarithms (CURVES, levels) of the misfit of a part of a plane at each level, in units of its noise."""
     if min(part.shape) >= 2 * bins:
         part = F.avg_pool2d(part[None], bins)[0]
     data = mirror_pad(part, _MARGIN)
     transfer = camera_otf(optics, levels, (data.shape[-2], data.shape[-1]), bins).to(part.device)
     planes, weight = data.expand(len(levels), -1, -1), _REGULARISATION * noise**2
     light = nonnegative_wiener(planes, transfer, weight, _ITERATIONS, penalty=_PENALTY)
-    error = crop(blur_by(light, transfer) - data, _MARGIN).square()
-    precision = 1 / (crop(data, _MARGIN).clamp(min=0) + _FLOOR)
+    error, seen = crop(blur_by(light, transfer) - data, _MARGIN), crop(data, _MARGIN)
     expected = noise / bins  # standard deviation of the noise of a binned pixel
-    return 0.5 * torch.log((error * precision).mean((-2, -1)) / expected**2 + 1e-6)
+    squares = [(error.square() / (seen.clamp(min=0) + _FLOOR)).mean((-2, -1)) / expected**2]
+    around = F.avg_pool2d(seen[None], _AROUND, 1, _AROUND // 2, count_include_pad=False)[0].clamp(min=0).square() + 1e-6
+    for pool in _POOLS:
+        weight, mean = F.avg_pool2d(around[None], pool), F.avg_pool2d(error, pool)
+        squares.append((weight * mean.square()).mean((-2, -1)) / weight.mean() * (pool / expected) ** 2)
+    return 0.5 * torch.log(torch.stack(squares) + 1e-6)
 
 
 def _structured(plane: Tensor, side: int) -> Tensor:

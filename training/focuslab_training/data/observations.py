@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from focuslab.models.evidence import SPECTRUM_BINS, TRIAL_LEVELS, Evidence, gather_evidence
+from focuslab.models.evidence import CURVES, SPECTRUM_BINS, TRIAL_LEVELS, Evidence, gather_evidence
 from focuslab.optics import Optics, camera_otf, mirror_pad
 from focuslab_training.data.simulation import draw_level, draw_optics, expose, log_uniform
 from focuslab_training.data.specimens import SpecimenPool
@@ -26,7 +26,9 @@ _EMPTY = 0.12
 _OTHER_APERTURE = 0.5
 _THICK = 0.4
 _HAZY = 0.4  # share of specimens with light from far out of focus in their sharp image
-_PLAIN = 0.15  # share of fields with a few even, smooth-edged nuclei and nothing else
+_PLAIN = 0.2  # share of fields with a few even, smooth-edged nuclei and nothing else
+_FAINT = 0.2  # share of planes with little light
+_LITTLE = (40, 600)  # photons at their brightest structures
 _JITTER = 0.02  # of all evidence, so that the few planes are not learnt by heart
 
 
@@ -68,7 +70,7 @@ class Observations:
     ) -> None:
         self.specimens, self.ranges = specimens, ranges
         self.size, self.first, self.every, self.seed = batch, first, every, seed
-        self.rows = torch.empty(0, len(TRIAL_LEVELS) + SPECTRUM_BINS + 2 + 1)
+        self.rows = torch.empty(0, CURVES * len(TRIAL_LEVELS) + SPECTRUM_BINS + 2 + 1)
 
     def add(self) -> None:
         """Take one more plane."""
@@ -79,9 +81,8 @@ class Observations:
         side = round(log_uniform(self.rng, *_SIDES))
         plane = self._empty(side) if level < 0 else self._plane(side, optics, level)
         said = gather_evidence(normalise(plane), optics)
-        self.rows = torch.cat(
-            [self.rows, torch.cat([said.misfit, said.spectrum, said.facts, torch.tensor([[level]])], 1)]
-        )
+        row = torch.cat([said.misfit.flatten(1), said.spectrum, said.facts, torch.tensor([[level]])], 1)
+        self.rows = torch.cat([self.rows, row])
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> EvidenceBatch:
         """Random planes of those taken until a step; each of `world` processes draws its share."""
@@ -91,7 +92,8 @@ class Observations:
         rows = self.rows[torch.from_numpy(rng.integers(len(self.rows), size=max(self.size // world, 1)))]
         said, levels = rows[:, :-1], rows[:, -1]
         said = said + _JITTER * torch.from_numpy(rng.standard_normal(said.shape, dtype=np.float32))
-        misfit, spectrum, facts = said.split([len(TRIAL_LEVELS), SPECTRUM_BINS, 2], 1)
+        misfit, spectrum, facts = said.split([CURVES * len(TRIAL_LEVELS), SPECTRUM_BINS, 2], 1)
+        misfit = misfit.unflatten(1, (CURVES, -1))
         return EvidenceBatch(Evidence(misfit, spectrum, facts), levels.clamp(min=0), levels >= 0)
 
     def _plane(self, side: int, optics: Optics, level: float) -> Tensor:
@@ -110,7 +112,10 @@ class Observations:
         image = torch.fft.irfft2(torch.fft.rfft2(light) * transfer, s=light.shape[-2:])
         edge = _MARGIN + outside
         image = image[edge : edge + side, edge : edge + side]
-        return expose(image, log_uniform(rng, *ranges.photons), log_uniform(rng, *ranges.read_noise), self.noise)
+        photons = log_uniform(rng, *ranges.photons)
+        if rng.random() < _FAINT:
+            photons = log_uniform(rng, *_LITTLE)
+        return expose(image, photons, log_uniform(rng, *ranges.read_noise), self.noise)
 
     def _specimen(self, size: int) -> Tensor:
         """A window of a specimen, or of one in the haze of what lies above and below it, or plain nuclei.
