@@ -105,8 +105,8 @@ def _misfit(part: Tensor, optics: Optics, levels: tuple[float, ...], bins: int, 
     squares = [(error.square() / (seen.clamp(min=0) + _FLOOR)).mean((-2, -1)) / expected**2]
     around = F.avg_pool2d(seen[None], _AROUND, 1, _AROUND // 2, count_include_pad=False)[0].clamp(min=0).square() + 1e-6
     for pool in _POOLS:
-        weight, mean = F.avg_pool2d(around[None], pool), F.avg_pool2d(error, pool)
-        squares.append((weight * mean.square()).mean((-2, -1)) / weight.mean() * (pool / expected) ** 2)
+        near, mean = F.avg_pool2d(around[None], pool), F.avg_pool2d(error, pool)
+        squares.append((near * mean.square()).mean((-2, -1)) / near.mean() * (pool / expected) ** 2)
     return 0.5 * torch.log(torch.stack(squares) + 1e-6)
 
 
