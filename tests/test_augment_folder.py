@@ -286,7 +286,7 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     listed = tmp_path / "list.csv"
-    listed.write_text("file\ndata/images/train/cell1.ome.tif\n")
+    listed.write_text("file\ndata/images/train/cell1.ome.tif\ndata/images/train/cell1.ome.tif\n")
     dry = run(listed, tmp_path / "o" / "out", "--blur-px", "1:3", "--dry-run", "--copies", 2)
     assert dry.returncode == 0 and "2 copies of 1 images" in dry.stdout and not (tmp_path / "o").exists()
     assert run(data, tmp_path / "o").stderr.startswith("focuslab: Say how much")

@@ -79,7 +79,7 @@ def find_sources(
     root, images = _listed(source, files) if pattern is None else (source, _stacks(source, pattern))
     images = [i for i in images if labels is None or labels.resolve() not in i.path.resolve().parents]
     if not images:
-        raise RequestError(f"No image in {source} matches {files!r}: choose another folder or another pattern.")
+        raise RequestError(f"No image in {source} matches {pattern or files!r}: choose another folder or pattern.")
     if labels is None:
         return images
     known, found = _by_stem(labels), []
@@ -157,7 +157,7 @@ def _paths(source: Path, files: str) -> tuple[Path, list[Path]]:
         return source, images_of(source, files)
     if source.suffix.lower() == ".csv" and source.is_file():
         rows = [row[0].strip() for row in csv.reader(source.read_text().splitlines()) if row and row[0].strip()]
-        paths = [source.parent / row for row in rows]
+        paths = [source.parent / row for row in dict.fromkeys(rows)]
         if paths and not paths[0].exists():
             paths = paths[1:]  # a header
         if missing := [p for p in paths if not p.exists()]:
