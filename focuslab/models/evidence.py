@@ -23,7 +23,16 @@ from focuslab.models.frontend import noise_sigma
 from focuslab.models.restoration import blur_by, nonnegative_wiener
 from focuslab.optics import Optics, camera_otf, crop, mirror_pad
 
-__all__ = ["CURVES", "SPECTRUM_BINS", "TRIAL_LEVELS", "Evidence", "gather_evidence", "mean_evidence", "radial_spectrum"]
+__all__ = [
+    "CURVES",
+    "SPECTRUM_BINS",
+    "TRIAL_LEVELS",
+    "Evidence",
+    "gather_evidence",
+    "mean_evidence",
+    "radial_spectrum",
+    "structured",
+]
 
 TRIAL_LEVELS = tuple(round(1.08**i, 4) for i in range(51))
 CURVES = 3
@@ -81,7 +90,7 @@ def gather_evidence(plane: Tensor, optics: Optics) -> Evidence:
     curves = []
     for bins, low, high in _SCALES:
         levels = tuple(level for level in TRIAL_LEVELS if low <= level < high)
-        curves.append(_misfit(_structured(plane, _SIDE * bins), optics, levels, bins, noise))
+        curves.append(_misfit(structured(plane, _SIDE * bins), optics, levels, bins, noise))
     facts = torch.tensor([[noise, optics.sampling]], device=plane.device).log()
     return Evidence(torch.cat(curves, 1)[None], radial_spectrum(plane[None, None], SPECTRUM_BINS), facts)
 
@@ -110,7 +119,7 @@ def _misfit(part: Tensor, optics: Optics, levels: tuple[float, ...], bins: int, 
     return 0.5 * torch.log(torch.stack(squares) + 1e-6)
 
 
-def _structured(plane: Tensor, side: int) -> Tensor:
+def structured(plane: Tensor, side: int) -> Tensor:
     """Part of a plane, at most `side` px square, where the contrast of its square root is highest."""
     height, width = plane.shape
     if height <= side and width <= side:

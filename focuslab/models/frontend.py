@@ -3,7 +3,7 @@
 From a plane at its blur level, by the pupil PSF of the microscope (never a Gaussian or a disc):
 
 - three Wiener copies, to the sharpest image, regularised strongly, as it should be, and weakly (see `wiener`);
-- three copies that know that light is not negative (see `light`);
+- four copies that know that light is not negative (see `light`);
 - a ladder of Wiener copies at other blur levels, sharper or blurrier than the plane. Its sharp end is the
   early Richardson-Lucy copy from 2 px of blur on.
 
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 REGULARISATIONS = (30000.0, 7000.0, 1500.0)
-COPIES = len(REGULARISATIONS) + 3
+COPIES = len(REGULARISATIONS) + 4
 LADDER = (0.0, 2.0, 3.2, 4.8, 7.0, 10.0, 14.0, 19.0, 26.0, 35.0, 45.0)
 _LADDER_REGULARISATION = REGULARISATIONS[1]
 _REACH = 22.0  # blur radii after which a pixel no longer matters to the iterations
@@ -52,8 +52,8 @@ class PhysicsCopies:
     Attributes
     ----------
     deconvolved
-        Six copies (B, 1, Y, X), to the sharpest image: three by Wiener, from strong to weak regularisation, three
-        that are not negative, from smooth to detailed.
+        Seven copies (B, 1, Y, X), to the sharpest image: three by Wiener, from strong to weak regularisation, four
+        that are not negative, three from smooth to detailed and one for sparse light.
     ladder
         (B, K, Y, X), at the blur levels `rungs`.
     rungs
@@ -108,7 +108,14 @@ class FrontEnd(Protocol):
         ...
 
     def copies(
-        self, plane: Tensor, level_px: float, noise: float, rungs: tuple[float, ...] = LADDER, *, margin: int = 0
+        self,
+        plane: Tensor,
+        level_px: float,
+        noise: float,
+        rungs: tuple[float, ...] = LADDER,
+        *,
+        margin: int = 0,
+        floor: Tensor | float = 0.0,
     ) -> PhysicsCopies:
         """Copies of a batch of planes of one blur level."""
         ...
@@ -127,7 +134,14 @@ class NoFrontEnd:
         return 0
 
     def copies(
-        self, plane: Tensor, level_px: float, noise: float, rungs: tuple[float, ...] = LADDER, *, margin: int = 0
+        self,
+        plane: Tensor,
+        level_px: float,
+        noise: float,
+        rungs: tuple[float, ...] = LADDER,
+        *,
+        margin: int = 0,
+        floor: Tensor | float = 0.0,
     ) -> PhysicsCopies:
         """The plane at every level."""
         return PhysicsCopies((), crop(plane, margin), (0.0,))
@@ -150,14 +164,21 @@ class PhysicsFrontEnd:
         return _eights(max(kernel_radius(max(level_px, *rungs), self.optics), _REACH * level_px))
 
     def copies(
-        self, plane: Tensor, level_px: float, noise: float, rungs: tuple[float, ...] = LADDER, *, margin: int = 0
+        self,
+        plane: Tensor,
+        level_px: float,
+        noise: float,
+        rungs: tuple[float, ...] = LADDER,
+        *,
+        margin: int = 0,
+        floor: Tensor | float = 0.0,
     ) -> PhysicsCopies:
         """Filter a batch of planes of one blur level.
 
         Parameters
         ----------
         plane
-            (B, 1, Y, X), normalised to 0 in the dark, Y and X multiples of 8.
+            (B, 1, Y, X), normalised to 0 where it is darkest, Y and X multiples of 8.
         level_px
             Blur level of the planes.
         noise
@@ -166,11 +187,13 @@ class PhysicsFrontEnd:
             Blur levels of the ladder, px, ascending.
         margin
             Border, px, that the copies come without; `radius` px of every plane are not to be relied on.
+        floor
+            How far below 0 the dark lies, a number or (B, 1, 1, 1), see `floor`.
         """
         by_light = level_px >= LADDER[1]  # the sharp end of the ladder knows that light is not negative
         targets = [(0.0, kappa) for kappa in REGULARISATIONS]
         targets += [(level, _LADDER_REGULARISATION) for level in rungs if level > 0 or not by_light]
-        light = [crop(image, margin) for image in light_copies(self.optics, plane, level_px, noise)]
+        light = [crop(image, margin) for image in light_copies(self.optics, plane, level_px, noise, floor)]
         copies = self._filtered(plane, level_px, noise, tuple(targets), margin)
         known, ladder = copies[: len(REGULARISATIONS)], copies[len(REGULARISATIONS) :]
         if by_light and rungs[0] == 0:

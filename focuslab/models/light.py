@@ -2,8 +2,10 @@
 
 The constrained Wiener filter and, from it, an early and a late accelerated Richardson-Lucy (see `restoration`), as long
 as the blur is wide: by its equivalent radius, not its level, because the same level of NA 0.95 takes half the detail of
-that of NA 0.5. A wide blur is undone on a grid binned by two, which holds all the detail that can be had. What is found
-is the specimen; where diffraction limits the sharpest image, it is imaged in focus once more.
+that of NA 0.5. A wide blur is undone on a grid binned by two, which holds nearly all the detail that can be had. The
+last copy is a constrained Wiener filter with little regularisation: where a specimen is mostly dark, its darkness is
+all the prior that it needs, and filaments and puncta gain from the full grid up to twice that blur. What is found is
+the specimen; where diffraction limits the sharpest image, it is imaged in focus once more.
 """
 
 import math
@@ -22,48 +24,67 @@ from focuslab.optics.radial import equivalent_radius
 __all__ = ["fast_sized", "light_copies"]
 
 _BINNED_FROM = 5.0  # equivalent radius, px, from which the non-negative copies are made on a grid binned by two
+_SPARSE_BINNED_FROM = 10.0  # the same for the copy of sparse specimens
+_SPARSE = 50.0  # times less regularisation for it
 _NARROW = 25000.0  # regularisation of the constrained Wiener filter below it
 _CONSTRAINED = 8  # iterations of the constrained Wiener filter
 _LATE = 3  # times as many iterations for the last copy: sparse specimens gain from more, dense ones from fewer
 _LIFT = 0.03  # light with which Richardson-Lucy starts in the dark: it cannot leave zero
 
 
-def light_copies(optics: Optics, plane: Tensor, level_px: float, noise: float) -> tuple[Tensor, ...]:
-    """Three copies of a plane (B, 1, Y, X) that are not negative, from smooth to detailed.
+def light_copies(
+    optics: Optics, plane: Tensor, level_px: float, noise: float, floor: Tensor | float = 0.0
+) -> tuple[Tensor, ...]:
+    """Four copies of a plane (B, 1, Y, X) that are not negative: three from smooth to detailed, one for sparse light.
 
     Parameters
     ----------
     optics
         The microscope.
     plane
-        Normalised to 0 in the dark.
+        Normalised to 0 where it is darkest.
     level_px
         Blur level of the plane.
     noise
         Standard deviation of its noise.
+    floor
+        How far below that the dark lies, a number or (B, 1, 1, 1), see `floor`: copies are not below -floor.
     """
-    radius = equivalent_radius(optics, level_px)
+    radius, light = equivalent_radius(optics, level_px), plane + floor
     bins = 2 if radius >= _BINNED_FROM else 1
-    data = F.avg_pool2d(plane, bins)
-    height, width = data.shape[-2:]
-    data = fast_sized(data)
-    shape = (data.shape[-2], data.shape[-1])
-    blur = otf(binned_psf(optics, level_px, bins).to(plane.device), shape)
-    data = _tapered(data, blur, round(level_px) + 4)
     if bins == 1:
         kappa, iterations = _NARROW, max(round(0.55 * radius**1.85), 1)
     else:
         # The wider the blur, the less a white-noise model may smooth and the more is left to the likelihood.
         kappa, iterations = min(max(5000 / radius, 300.0), 1000.0), round(min(max(1.25 * radius, 6), 28))
-    smooth = nonnegative_wiener(data, blur, kappa * max(noise, LEAST_NOISE) ** 2, _CONSTRAINED)
-    start, steps = smooth.clamp(min=_LIFT), (iterations, _LATE * iterations)
-    copies: list[Tensor] = [smooth, *richardson_lucy(data, start, blur, steps)]
-    if not camera_limited(optics):  # these are the specimen; the sharpest image is the one in focus
-        focus = otf(binned_psf(optics, 0.0, 1).to(plane.device), (bins * shape[0], bins * shape[1]))
-        copies = [_imaged(copy, focus, bins) for copy in copies]
-        return tuple(copy[..., : bins * height, : bins * width] for copy in copies)
-    copies = [copy[..., :height, :width] for copy in copies]
-    return tuple(copies) if bins == 1 else tuple(_double(copy) for copy in copies)
+    weight = kappa * max(noise, LEAST_NOISE) ** 2
+    data, blur = _on_grid(optics, light, level_px, bins)
+    smooth = nonnegative_wiener(data, blur, weight, _CONSTRAINED)
+    copies = [smooth, *richardson_lucy(data, smooth.clamp(min=_LIFT), blur, (iterations, _LATE * iterations))]
+    sparse_bins = 2 if radius >= _SPARSE_BINNED_FROM else 1
+    if sparse_bins != bins:
+        data, blur = _on_grid(optics, light, level_px, sparse_bins)
+    sparse = nonnegative_wiener(data, blur, weight / _SPARSE, _CONSTRAINED)
+    seen = [_seen(optics, copy, bins, light) for copy in copies]
+    return tuple(image - floor for image in (*seen, _seen(optics, sparse, sparse_bins, light)))
+
+
+def _on_grid(optics: Optics, light: Tensor, level_px: float, bins: int) -> tuple[Tensor, Tensor]:
+    """Planes on a binned grid of a size with a fast Fourier transform, and the transfer function of their blur."""
+    data = fast_sized(F.avg_pool2d(light, bins))
+    blur = otf(binned_psf(optics, level_px, bins).to(light.device), (data.shape[-2], data.shape[-1]))
+    return _tapered(data, blur, round(level_px) + 4), blur
+
+
+def _seen(optics: Optics, specimen: Tensor, bins: int, like: Tensor) -> Tensor:
+    """What the sharpest image of a specimen on a binned grid is on the camera's, of the size of `like`."""
+    height, width = like.shape[-2:]
+    if camera_limited(optics):  # the specimen itself
+        part = specimen[..., : height // bins, : width // bins]
+        return part if bins == 1 else _double(part)
+    shape = (bins * specimen.shape[-2], bins * specimen.shape[-1])
+    focus = otf(binned_psf(optics, 0.0, 1).to(like.device), shape)
+    return _imaged(specimen, focus, bins)[..., :height, :width]
 
 
 def _tapered(image: Tensor, blur: Tensor, width: int) -> Tensor:

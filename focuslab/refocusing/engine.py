@@ -43,12 +43,15 @@ class PlaneFacts:
         The microscope, nominal if unknown.
     intensity
         Map between counts and normalised intensity.
+    floor
+        How far the dark lies below the darkest of the plane, normalised intensity.
     """
 
     level_px: float
     noise: float
     optics: Optics
     intensity: IntensityMap
+    floor: float = 0.0
 
 
 def keeps_remainder(facts: PlaneFacts, *shifts: float) -> bool:
@@ -108,7 +111,8 @@ class Engine:
         condition = conditions(facts.optics, facts.level_px, facts.noise, self.device)
         inner = crop(plane, margin)
         with torch.inference_mode():
-            copies = physics.copies(plane.float(), facts.level_px, facts.noise, rungs, margin=margin)
+            seen = plane.float()
+            copies = physics.copies(seen, facts.level_px, facts.noise, rungs, margin=margin, floor=facts.floor)
             with torch.autocast(self.device.type, self.dtype, enabled=self._fast):
                 network = self.model.autoencoder
                 code, direction = network.encode(

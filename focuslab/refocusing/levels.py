@@ -1,4 +1,4 @@
-"""Blur level and noise of a plane, one of each per plane and never per tile."""
+"""Blur level, noise and floor of a plane, one of each per plane and never per tile."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from focuslab.models.bundle import Model
 from focuslab.models.estimator import safest_level
 from focuslab.models.evidence import gather_evidence, mean_evidence
+from focuslab.models.floor import light_floor
 from focuslab.models.frontend import noise_sigma
 from focuslab.optics import Optics
-from focuslab.refocusing.intensity import finite
+from focuslab.refocusing.intensity import IntensityMap, finite
 
-__all__ = ["LevelEstimate", "estimate_level", "measure_noise"]
+__all__ = ["LevelEstimate", "estimate_level", "measure_floor", "measure_noise"]
 
 
 _SURE = 0.9  # odds of structure below which a plane is taken as empty
@@ -69,10 +70,10 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics
     if not bright > dark:
         return _NOTHING
     normal = [(finite(w, keep_nan=True).astype(np.float64) - dark) / (bright - dark) for w in windows]
-    normal.sort(key=lambda w: -float(np.std(np.sqrt(np.maximum(w, 0)))))
+    normal = _most_structured(normal)
     device = next(model.estimator.parameters()).device
     with torch.inference_mode():
-        said = [gather_evidence(torch.from_numpy(w.astype(np.float32)).to(device), optics) for w in normal[:_READ]]
+        said = [gather_evidence(torch.from_numpy(w.astype(np.float32)).to(device), optics) for w in normal]
         scores, odds = model.estimator(mean_evidence(said))
         level, chance = safest_level(scores)
     return LevelEstimate(float(level), float(torch.sigmoid(odds)), float(chance))
@@ -86,3 +87,18 @@ def measure_noise(windows: Sequence[NDArray[Any]], scale: float) -> float:
         if min(w.shape) >= 3
     ]
     return float(np.mean(found)) if found else 0.0
+
+
+def measure_floor(
+    windows: Sequence[NDArray[Any]], intensity: IntensityMap, optics: Optics, level_px: float, noise: float
+) -> float:
+    """How far the dark lies below the darkest of one plane, in normalised intensity: the most that any part needs."""
+    normal = [intensity.normalise(finite(w, keep_nan=True)) for w in windows]
+    return max(
+        (light_floor(torch.from_numpy(w), optics, level_px, noise) for w in _most_structured(normal)), default=0.0
+    )
+
+
+def _most_structured(windows: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Few windows, normalised, those with the highest contrast of their square root."""
+    return sorted(windows, key=lambda w: -float(np.std(np.sqrt(np.maximum(w, 0)))))[:_READ]

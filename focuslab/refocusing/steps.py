@@ -243,6 +243,7 @@ def _plane_record(plane: PlanePlan) -> dict[str, Any]:
         "level": "estimated" if plane.estimate is not None else "given",
         "level_um": round(facts.optics.defocus_um(facts.level_px), 4),
         "noise": round(facts.noise, 6),
+        "floor": round(facts.floor, 4),
         "dark": facts.intensity.dark,
         "bright": facts.intensity.bright,
         "optics": facts.optics.model_dump(),

@@ -132,8 +132,10 @@ class LinearSystem(System):
         noise = float(noise_sigma(plane).log().mean().exp())
         physics = here.front_end if self.network.config.copies else NoFrontEnd()
         margin = min(physics.radius(level, here.rungs), MARGIN)
+        floor = batch.floor.to(self.device) if isinstance(batch.floor, Tensor) else batch.floor
         with torch.no_grad():
-            copies = physics.copies(crop(plane, MARGIN - margin), level, noise, here.rungs, margin=margin)
+            seen = crop(plane, MARGIN - margin)
+            copies = physics.copies(seen, level, noise, here.rungs, margin=margin, floor=floor)
         condition = conditions(optics, level, noise, self.device).expand(len(plane), -1)
         return self.network.encode(crop(plane, MARGIN), copies, condition)
 

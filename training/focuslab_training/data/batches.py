@@ -40,10 +40,12 @@ class Situation:
 class PlaneBatch:
     """Planes of one situation and pictures of them, all (B, 1, Y, X), normalised alike.
 
-    `planes` carry the margin, `sharp` and `target` do not.
+    `planes` carry the margin, `sharp` and `target` do not. `floor`, a number or (B, 1, 1, 1), is how far below 0 the
+    dark lies, as the front end is told.
     """
 
     situation: Situation
     planes: tuple[Tensor, ...]
     sharp: Tensor
     target: Tensor
+    floor: Tensor | float = 0.0

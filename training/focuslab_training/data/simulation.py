@@ -29,6 +29,7 @@ __all__ = ["Scene", "Simulator", "draw_level", "draw_optics", "draw_real", "expo
 _POOL = 300
 _FIRST = 60  # scenes in play at the start
 _COARSE = 1.5  # sampling number
+_HIGH = 0.06  # floor, normalised intensity, from which it is read
 _EDGES = 0.5  # share of crops at the border of their image
 
 
@@ -145,7 +146,8 @@ class Simulator:
     def image(self, scene: Scene, randoms: list[np.random.Generator]) -> PlaneBatch:
         """Take planes of random specimens in a scene, one per generator."""
         grid, situation = self.crop + 2 * MARGIN, scene.situation
-        light = torch.stack([self._specimen(grid, rng) for rng in randoms])[:, None]
+        drawn = [self._specimen(grid, rng) for rng in randoms]
+        light, haze = torch.stack([one for one, _ in drawn])[:, None], torch.tensor([h for _, h in drawn])
         noises = [torch.Generator().manual_seed(int(rng.integers(1 << 31))) for rng in randoms]
         spectrum = torch.fft.rfft2(light)
         clean = [torch.fft.irfft2(spectrum * h, s=(grid, grid)) for h in scene.transfer]
@@ -169,14 +171,24 @@ class Simulator:
             tuple(self._edges((p - dark) / scale, at_edge) for p in planes),
             ((sharp - dark) / scale)[..., inner, inner],
             ((target - dark) / scale)[..., inner, inner],
+            self._floor((dark - haze.view(-1, 1, 1, 1)) / scale, randoms),
         )
 
-    def _specimen(self, grid: int, rng: np.random.Generator) -> Tensor:
+    def _floor(self, true: Tensor, randoms: list[np.random.Generator]) -> Tensor:
+        """What would be read as the floor: part of a high one, and little or nothing of a low one."""
+        part = torch.tensor([rng.uniform(0.3, 1.0) for rng in randoms], dtype=torch.float32).view(-1, 1, 1, 1)
+        little = torch.tensor([max(rng.uniform(-0.04, 0.04), 0.0) for rng in randoms], dtype=torch.float32)
+        return torch.where(true > _HIGH, part * true, little.view(-1, 1, 1, 1))
+
+    def _specimen(self, grid: int, rng: np.random.Generator) -> tuple[Tensor, float]:
+        """Specimen, and the light that lies on all of it."""
         light = self.specimens.draw(grid, rng)
         if rng.random() < 0.02:
             light = torch.zeros_like(light)  # an empty field is part of every experiment
-        haze = rng.random() < 0.4
-        return light * log_uniform(rng, 0.4, 1.2) + (log_uniform(rng, 0.01, 0.5) if haze else 0.0)
+        hazy = rng.random() < 0.4
+        light = light * log_uniform(rng, 0.4, 1.2)
+        haze = log_uniform(rng, 0.01, 0.5) if hazy else 0.0
+        return light + haze, haze
 
     def _edges(self, planes: Tensor, at_edge: list[bool]) -> Tensor:
         """Planes, those at the border of their image mirrored there."""
