@@ -41,7 +41,7 @@ def evaluate(
         bool, typer.Option("--scaled", help="Compare after the best affine map: brightness changes with z.")
     ] = False,
     fitted_psf: Annotated[
-        bool, typer.Option("--fitted-psf", help="Let deconvolution choose its PSF by the result.")
+        bool, typer.Option("--fitted-psf", help="Let deconvolution choose its PSF, the model its level, by the result.")
     ] = False,
     classical: Annotated[bool, typer.Option(help="Measure classical methods too.")] = True,
     device: opt.Device = "auto",

@@ -188,7 +188,7 @@ class PhysicsFrontEnd:
         margin
             Border, px, that the copies come without; `radius` px of every plane are not to be relied on.
         floor
-            How far below 0 the dark lies, a number or (B, 1, 1, 1), see `floor`.
+            How far below 0 the dark lies, a number or (B, 1, 1, 1), see `explain`.
         """
         by_light = level_px >= LADDER[1]  # the sharp end of the ladder knows that light is not negative
         targets = [(0.0, kappa) for kappa in REGULARISATIONS]

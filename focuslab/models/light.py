@@ -48,7 +48,7 @@ def light_copies(
     noise
         Standard deviation of its noise.
     floor
-        How far below that the dark lies, a number or (B, 1, 1, 1), see `floor`: copies are not below -floor.
+        How far below that the dark lies, a number or (B, 1, 1, 1), see `explain`: copies are not below -floor.
     """
     radius, light = equivalent_radius(optics, level_px), plane + floor
     bins = 2 if radius >= _BINNED_FROM else 1

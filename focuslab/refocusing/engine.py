@@ -38,7 +38,7 @@ class PlaneFacts:
     level_px
         Blur level, px.
     noise
-        Standard deviation of the noise, normalised intensity.
+        Standard deviation of the noise and of all else that the level does not explain, normalised intensity.
     optics
         The microscope, nominal if unknown.
     intensity

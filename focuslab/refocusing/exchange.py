@@ -24,7 +24,7 @@ from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import Model
 from focuslab.models.estimator import EstimatorConfig, LevelEstimator, safest_level
 from focuslab.models.evidence import gather_evidence
-from focuslab.models.floor import light_floor
+from focuslab.models.explain import explain
 from focuslab.models.frontend import exact_rungs, front_end, noise_sigma
 from focuslab.models.latent import along_line
 from focuslab.models.networks import AutoencoderConfig, conditions
@@ -79,8 +79,9 @@ class Sharpest(nn.Module):
         more = (-height % _STRIDE, -width % _STRIDE)
         padded = _mirrored(plane, edge, edge + more[0], edge + more[1])
         noise = float(noise_sigma(plane))
-        floor = light_floor(plane[0, 0], self.optics, level, noise)
-        copies = maker.copies(padded, level, noise, rungs, margin=margin, floor=floor)
+        said = explain(plane[0, 0], self.optics, level, noise)
+        noise *= said.surplus
+        copies = maker.copies(padded, level, noise, rungs, margin=margin, floor=said.floor)
         condition = conditions(self.optics, level, noise, plane.device)
         code, direction = network.encode(crop(padded, margin), copies, condition, margin=network.encoder_halo)
         picture = crop(network.decode(along_line(code, direction, -level)), network.decoder_halo)

@@ -1,4 +1,4 @@
-"""Blur level, noise and floor of a plane, one of each per plane and never per tile."""
+"""Blur level and light of a plane, one of each per plane and never per tile."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from focuslab.models.bundle import Model
 from focuslab.models.estimator import safest_level
 from focuslab.models.evidence import gather_evidence, mean_evidence
-from focuslab.models.floor import light_floor
+from focuslab.models.explain import Explanation, explain
 from focuslab.models.frontend import noise_sigma
 from focuslab.optics import Optics
 from focuslab.refocusing.intensity import IntensityMap, finite
 
-__all__ = ["LevelEstimate", "estimate_level", "measure_floor", "measure_noise"]
+__all__ = ["LevelEstimate", "estimate_level", "measure_explanation", "measure_noise"]
 
 
 _SURE = 0.9  # odds of structure below which a plane is taken as empty
@@ -89,14 +89,13 @@ def measure_noise(windows: Sequence[NDArray[Any]], scale: float) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
-def measure_floor(
+def measure_explanation(
     windows: Sequence[NDArray[Any]], intensity: IntensityMap, optics: Optics, level_px: float, noise: float
-) -> float:
-    """How far the dark lies below the darkest of one plane, in normalised intensity: the most that any part needs."""
+) -> Explanation:
+    """What explains one plane: the deepest floor that any part needs, and the median surplus of the parts."""
     normal = [intensity.normalise(finite(w, keep_nan=True)) for w in windows]
-    return max(
-        (light_floor(torch.from_numpy(w), optics, level_px, noise) for w in _most_structured(normal)), default=0.0
-    )
+    said = [explain(torch.from_numpy(w), optics, level_px, noise) for w in _most_structured(normal)]
+    return Explanation(max(e.floor for e in said), float(np.median([e.surplus for e in said])))
 
 
 def _most_structured(windows: list[NDArray[Any]]) -> list[NDArray[Any]]:

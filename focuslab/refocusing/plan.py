@@ -10,7 +10,7 @@ from focuslab.models.bundle import Model
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import PlaneFacts
 from focuslab.refocusing.intensity import IntensityMap, measure_map, sample_plane
-from focuslab.refocusing.levels import LevelEstimate, estimate_level, measure_floor, measure_noise
+from focuslab.refocusing.levels import LevelEstimate, estimate_level, measure_explanation, measure_noise
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.stack import FocalStack
 
@@ -97,10 +97,11 @@ def plan_refocus(
 def plane_facts(
     stack: FocalStack, index: tuple[int, ...], level_px: float, optics: Optics, intensity: IntensityMap
 ) -> PlaneFacts:
-    """Facts of one plane at a known level; its noise and its floor are measured."""
+    """Facts of one plane at a known level; its noise, what nothing explains and its floor are measured."""
     windows = sample_plane(stack, index, _ESTIMATE_BUDGET)
     noise = measure_noise(windows, intensity.scale)
-    return PlaneFacts(level_px, noise, optics, intensity, measure_floor(windows, intensity, optics, level_px, noise))
+    said = measure_explanation(windows, intensity, optics, level_px, noise)
+    return PlaneFacts(level_px, noise * said.surplus, optics, intensity, said.floor)
 
 
 def _plan_plane(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from focuslab.models.bundle import Model, ModelCard, load_reference, read_card
-from focuslab.models.floor import light_floor
+from focuslab.models.explain import explain
 from focuslab.models.frontend import exact_rungs, front_end, noise_sigma
 from focuslab.models.latent import Encoded, along_line, between_codes
 from focuslab.models.networks import conditions
@@ -100,9 +100,10 @@ class LinearJudge:
         counts = read_region(field.stack, (plane,), Tile(0, height, 0, width), margin + network.halo)
         image = torch.from_numpy(field.intensity.normalise(counts))[None, None].to(device)
         noise = float(noise_sigma(image))
-        floor = light_floor(image[0, 0], field.optics, level_px, noise)
+        said = explain(image[0, 0], field.optics, level_px, noise)
+        noise *= said.surplus
         with torch.inference_mode():
-            copies = maker.copies(image, level_px, noise, rungs, margin=margin, floor=floor)
+            copies = maker.copies(image, level_px, noise, rungs, margin=margin, floor=said.floor)
             if not physics:
                 copies = replace(copies, deconvolved=tuple(torch.zeros_like(c) for c in copies.deconvolved))
             condition = conditions(field.optics, level_px, noise, device)

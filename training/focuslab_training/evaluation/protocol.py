@@ -27,7 +27,7 @@ __all__ = ["FieldResult", "LinearityScore", "Score", "best_settings", "judge_fie
 Image = NDArray[np.float32]
 ORIGINAL, OWN = "the plane", "own round trip"
 DEBLURRING, SYNTHESIS = "deblurring", "synthesis"
-_FITTED = (0.5, 0.7, 0.85, 1.0, 1.2)  # times the level, that a fitted PSF is chosen from
+_FITTED = (0.5, 0.7, 0.85, 1.0, 1.2)  # times the level, that a fitted PSF or level is chosen from
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,8 @@ def judge_field(
     scaled
         Whether every picture is first brought to the brightness of its truth.
     fitted
-        Whether deconvolution may choose its PSF by the result, for real stacks whose PSF is not known.
+        Whether deconvolution may choose its PSF by the result, and the model its level, for real stacks whose PSF is
+        not known.
     """
     order = side_of(field)
     planes = [field.plane(p) for p in order]
@@ -139,7 +140,7 @@ def judge_field(
         put(DEBLURRING, "model, two planes", k, two, own[-1], OWN)
     estimates: list[float] = []
     if isinstance(judge, LinearJudge):
-        sharpest, estimates = _single_plane(judge, field, order, codes, put, planes)
+        sharpest, estimates = _single_plane(judge, field, order, codes, put, planes, fitted)
         strips["sharpest, from each plane alone"] = sharpest
     if classical:
         for k in range(last):
@@ -155,28 +156,34 @@ def judge_field(
 
 
 def _single_plane(
-    judge: LinearJudge, field: Field, order: list[int], codes: list[Any], put: Any, planes: list[Image]
+    judge: LinearJudge,
+    field: Field,
+    order: list[int],
+    codes: list[Any],
+    put: Any,
+    planes: list[Image],
+    fitted: bool,
 ) -> tuple[list[Image], list[float]]:
-    """Deblurring of each plane alone, level given and estimated, and synthesis from the plane in focus alone."""
+    """Deblurring of each plane alone, level given, estimated, fitted, and synthesis from the plane in focus alone."""
     levels, focus = [field.levels_px[p] for p in order], planes[-1]
+
+    def deblurred(k: int, level: float) -> Image:
+        code = judge.encode(field, order[k], level, (0.0, max(level, 2.0)))
+        return judge.picture(judge.shifted(code, min(levels[-1] - level, 0.0)))
+
     estimates, sharpest = [], []
     for k, code in enumerate(codes):
         made = judge.picture(judge.shifted(code, levels[-1] - levels[k]))
         sharpest.append(made)
         put(DEBLURRING, "model, level given", k, made, focus)
         estimates.append(judge.estimate(field, order[k]))
-        rungs = (0.0, max(estimates[-1], 2.0))
-        blind = judge.encode(field, order[k], estimates[-1], rungs)
-        shift = min(levels[-1] - estimates[-1], 0.0)
-        put(DEBLURRING, "model, blind", k, judge.picture(judge.shifted(blind, shift)), focus)
-        if k < len(codes) - 1:
-            put(
-                SYNTHESIS,
-                "model, sharp plane alone",
-                k,
-                judge.picture(judge.shifted(codes[-1], levels[k] - levels[-1])),
-                planes[k],
-            )
+        put(DEBLURRING, "model, blind", k, deblurred(k, estimates[-1]), focus)
+        if k == len(codes) - 1:
+            continue
+        for factor in _FITTED if fitted else ():
+            put(DEBLURRING, f"model, level fitted [{factor:g}]", k, deblurred(k, factor * levels[k]), focus)
+        blurred = judge.picture(judge.shifted(codes[-1], levels[k] - levels[-1]))
+        put(SYNTHESIS, "model, sharp plane alone", k, blurred, planes[k])
     return sharpest, estimates
 
 

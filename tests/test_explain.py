@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from focuslab.models.floor import light_floor
+from focuslab.models.explain import Explanation, explain
 from focuslab.models.frontend import noise_sigma
 from focuslab.models.light import light_copies
 from focuslab.optics import Optics, defocus, mirror_pad, phantom
@@ -23,7 +23,7 @@ def plane_of(kind: str, level: float, haze: float = 0.0) -> tuple[torch.Tensor, 
 @pytest.mark.parametrize("level", [4.0, 8.0, 16.0])
 def test_where_structures_fill_the_field_the_dark_lies_deeper(level: float) -> None:
     plane, light, noise = plane_of("membranes", level)
-    floor = light_floor(plane, OPTICS, level, noise)
+    floor = explain(plane, OPTICS, level, noise).floor
     assert 0.03 < floor < 1.2 * -float(light.min())
 
 
@@ -31,19 +31,19 @@ def test_where_structures_fill_the_field_the_dark_lies_deeper(level: float) -> N
 @pytest.mark.parametrize("level", [4.0, 8.0, 16.0])
 def test_where_there_is_dark_to_be_seen_it_is_the_dark(kind: str, haze: float, level: float) -> None:
     plane, _, noise = plane_of(kind, level, haze)
-    assert light_floor(plane, OPTICS, level, noise) < 0.06
+    assert explain(plane, OPTICS, level, noise).floor < 0.06
 
 
 def test_nothing_is_filled_up_without_blur_and_little_is_said_of_very_wide_blur() -> None:
     plane, _, noise = plane_of("membranes", 4.0)
-    assert light_floor(plane, OPTICS, 0.0, noise) == 0
-    assert light_floor(plane, Optics.nominal(), 45.0, noise) == 0
-    assert light_floor(plane[:12], OPTICS, 4.0, noise) == 0
+    assert explain(plane, OPTICS, 0.0, noise) == Explanation()
+    assert explain(plane, Optics.nominal(), 45.0, noise) == Explanation()
+    assert explain(plane[:12], OPTICS, 4.0, noise) == Explanation()
 
 
 def test_the_floor_brings_membranes_nearer_to_the_truth() -> None:
     plane, light, noise = plane_of("membranes", 8.0)
-    floor = light_floor(plane, OPTICS, 8.0, noise)
+    floor = explain(plane, OPTICS, 8.0, noise).floor
     padded = mirror_pad(plane, 176)[None, None]
     error = {
         f: [float((copy[0, 0, 176:-176, 176:-176] - light).square().mean()) for copy in copies[1:3]]
@@ -69,3 +69,16 @@ def test_sparse_specimens_gain_from_the_last_copy(kind: str) -> None:
     copies = light_copies(OPTICS, mirror_pad(plane, 176)[None, None], 8.0, noise)
     error = [float((copy[0, 0, 176:-176, 176:-176] - truth).square().mean()) for copy in copies]
     assert error[3] < 0.8 * min(error[:3])
+
+
+@pytest.mark.parametrize("kind", ["nuclei", "membranes", "puncta", "filaments"])
+@pytest.mark.parametrize("level", [4.0, 8.0])
+def test_the_right_level_leaves_nothing_but_noise(kind: str, level: float) -> None:
+    plane, _, noise = plane_of(kind, level)
+    assert explain(plane, OPTICS, level, noise).surplus < 1.5
+
+
+def test_too_high_a_level_leaves_more_than_noise() -> None:
+    plane, _, noise = plane_of("nuclei", 8.0)
+    surplus = [explain(plane, OPTICS, level, noise).surplus for level in (8.0, 10.0, 12.0)]
+    assert surplus[0] < surplus[1] < surplus[2] <= 10
