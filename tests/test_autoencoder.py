@@ -15,6 +15,7 @@ def inputs(batch: int = 2, size: int = 64) -> tuple[torch.Tensor, PhysicsCopies,
         torch.rand(batch, COPIES, size, size, generator=g).split(1, 1),
         torch.rand(batch, 3, size, size, generator=g),
         (0.0, 4.8, 7.0),
+        plane,
     )
     return plane, copies, torch.tensor([[6.0, 0.7, 0.01, 5.0]]).repeat(batch, 1)
 
@@ -58,8 +59,10 @@ def test_a_batch_gives_what_its_members_give() -> None:
         code, direction = net.encode(plane, copies, condition)
         together = net.decode(along_line(code, direction, -2.0))
         for i in range(3):
-            one = PhysicsCopies(tuple(c[i : i + 1] for c in copies.deconvolved), copies.ladder[i : i + 1], copies.rungs)
-            code, direction = net.encode(plane[i : i + 1], one, condition[i : i + 1])
+            own = plane[i : i + 1]
+            deconvolved = tuple(copy[i : i + 1] for copy in copies.deconvolved)
+            one = PhysicsCopies(deconvolved, copies.ladder[i : i + 1], copies.rungs, own)
+            code, direction = net.encode(own, one, condition[i : i + 1])
             alone = net.decode(along_line(code, direction, -2.0))
             assert torch.allclose(alone, together[i : i + 1], atol=1e-5)
 

@@ -4,8 +4,9 @@ From a plane at its blur level, by the pupil PSF of the microscope (never a Gaus
 
 - three Wiener copies, to the sharpest image, regularised strongly, as it should be, and weakly (see `wiener`);
 - four copies that know that light is not negative (see `light`);
-- a ladder of Wiener copies at other blur levels, sharper or blurrier than the plane. Its sharp end is the
-  early Richardson-Lucy copy from 2 px of blur on.
+- a ladder of copies at other blur levels, sharper or blurrier than the plane. From 2 px of blur on it is one specimen
+  imaged at every level: what Richardson-Lucy finds, blurred again, is far nearer to the truth than a filter from level
+  to level, because what noise left open falls to the blur. Below, there is little to find, and the plane is filtered.
 
 A plane needs a halo of the kernels' radius, and of some blur radii more for the memory of the iterations.
 """
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from focuslab.models.light import fast_sized, light_copies
-from focuslab.models.wiener import kernel_radius, wiener_transfers
+from focuslab.models.wiener import LEAST_NOISE, kernel_radius, wiener_transfers
 from focuslab.optics.imaging import crop
 from focuslab.optics.optics import Optics
 
@@ -58,11 +59,15 @@ class PhysicsCopies:
         (B, K, Y, X), at the blur levels `rungs`.
     rungs
         Blur levels in px, ascending.
+    source
+        (B, 1, Y + 2 h, X + 2 h), what the rungs above 0 are made of, see `PhysicsFrontEnd.rung_copies`, with the halo h
+        that they need.
     """
 
     deconvolved: tuple[Tensor, ...]
     ladder: Tensor
     rungs: tuple[float, ...]
+    source: Tensor
 
 
 def noise_sigma(plane: Tensor) -> Tensor:
@@ -144,7 +149,7 @@ class NoFrontEnd:
         floor: Tensor | float = 0.0,
     ) -> PhysicsCopies:
         """The plane at every level."""
-        return PhysicsCopies((), crop(plane, margin), (0.0,))
+        return PhysicsCopies((), crop(plane, margin), (0.0,), crop(plane, margin))
 
 
 class PhysicsFrontEnd:
@@ -161,7 +166,8 @@ class PhysicsFrontEnd:
 
     def radius(self, level_px: float, rungs: Sequence[float] = LADDER) -> int:
         """Halo in px that the front end needs around a tile, a multiple of 8."""
-        return _eights(max(kernel_radius(max(level_px, *rungs), self.optics), _REACH * level_px))
+        iterated = _REACH * level_px + (kernel_radius(max(rungs), self.optics) if _by_light(level_px) else 0)
+        return _eights(max(kernel_radius(max(level_px, *rungs), self.optics), iterated))
 
     def copies(
         self,
@@ -190,36 +196,60 @@ class PhysicsFrontEnd:
         floor
             How far below 0 the dark lies, a number or (B, 1, 1, 1), see `explain`.
         """
-        by_light = level_px >= LADDER[1]  # the sharp end of the ladder knows that light is not negative
-        targets = [(0.0, kappa) for kappa in REGULARISATIONS]
-        targets += [(level, _LADDER_REGULARISATION) for level in rungs if level > 0 or not by_light]
-        light = [crop(image, margin) for image in light_copies(self.optics, plane, level_px, noise, floor)]
-        copies = self._filtered(plane, level_px, noise, tuple(targets), margin)
-        known, ladder = copies[: len(REGULARISATIONS)], copies[len(REGULARISATIONS) :]
-        if by_light and rungs[0] == 0:
-            ladder.insert(0, light[1])
-        return PhysicsCopies((*known, *light), torch.cat(ladder, 1), rungs)
+        by_light = _by_light(level_px)
+        light = light_copies(self.optics, plane, level_px, noise, floor)
+        halo = min(self.reach(level_px, rungs), margin)
+        source = crop(light.steady if by_light else plane, margin - halo)
+        known = self._filtered(plane, level_px, noise, tuple((0.0, kappa) for kappa in REGULARISATIONS), margin)
+        ladder = []
+        if rungs[0] == 0:
+            sharp = (0.0, _LADDER_REGULARISATION)
+            ladder = [
+                crop(light.early, margin) if by_light else self._filtered(plane, level_px, noise, (sharp,), margin)[0]
+            ]
+        if above := [rung for rung in rungs if rung > 0]:
+            ladder.append(self.rung_copies(source, level_px, noise, above, halo))
+        found = (light.smooth, light.early, light.late, light.sparse)
+        deconvolved = (*known, *(crop(image, margin) for image in found))
+        return PhysicsCopies(deconvolved, torch.cat(ladder, 1), rungs, source)
 
     def reach(self, level_px: float, rungs: Sequence[float]) -> int:
         """Halo in px that `rung_copies` needs, a multiple of 8."""
         return _eights(kernel_radius(max(level_px, *rungs), self.optics))
 
-    def rung_copies(self, plane: Tensor, level_px: float, noise: float, rungs: Sequence[float], margin: int) -> Tensor:
-        """Ladder (B, K, Y, X) at rungs above 0 alone, for planes whose other copies are known."""
-        targets = tuple((level, _LADDER_REGULARISATION) for level in rungs)
-        return torch.cat(self._filtered(plane, level_px, noise, targets, margin), 1)
+    def rung_copies(self, source: Tensor, level_px: float, noise: float, rungs: Sequence[float], margin: int) -> Tensor:
+        """Ladder (B, K, Y, X) at rungs above 0 alone, of planes of a level.
+
+        `source` is the sharpest image of what was found in the planes if that is how their ladder is made, from 2 px
+        of blur on, and the planes themselves otherwise; it has a margin that the rungs come without.
+        """
+        if _by_light(level_px):
+            return self.blurred(source, None, LEAST_NOISE, rungs, margin)
+        return self.blurred(source, level_px, noise, rungs, margin)
+
+    def blurred(
+        self, image: Tensor, level_px: float | None, noise: float, levels: Sequence[float], margin: int
+    ) -> Tensor:
+        """Images of a level (None: the sharpest) at other levels (B, K, Y, X), by the ratio of transfer functions."""
+        targets = tuple((level, _LADDER_REGULARISATION) for level in levels)
+        return torch.cat(self._filtered(image, level_px, noise, targets, margin), 1)
 
     def _filtered(
-        self, plane: Tensor, level_px: float, noise: float, targets: tuple[tuple[float, float], ...], margin: int
+        self, plane: Tensor, level_px: float | None, noise: float, targets: tuple[tuple[float, float], ...], margin: int
     ) -> list[Tensor]:
         """Planes filtered to (level, regularisation) each, without their margin."""
-        near = min(self.reach(level_px, [level for level, _ in targets]), margin)
+        near = min(self.reach(level_px or 0.0, [level for level, _ in targets]), margin)
         part = crop(plane, margin - near)
         padded = fast_sized(part)
         shape, spectrum = (padded.shape[-2], padded.shape[-1]), torch.fft.rfft2(padded)
         transfers = wiener_transfers(self.optics, level_px, noise, targets, shape, plane.device)
         filtered = (torch.fft.irfft2(spectrum * transfer, s=shape) for transfer in transfers)
         return [crop(image[..., : part.shape[-2], : part.shape[-1]], near) for image in filtered]
+
+
+def _by_light(level_px: float) -> bool:
+    """Whether a plane is blurred enough for its ladder to be that of a specimen found in it."""
+    return level_px >= LADDER[1]
 
 
 def _eights(n: float) -> int:

@@ -9,6 +9,7 @@ the specimen; where diffraction limits the sharpest image, it is imaged in focus
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf
 from focuslab.optics.radial import equivalent_radius
 
-__all__ = ["fast_sized", "light_copies"]
+__all__ = ["LightCopies", "fast_sized", "light_copies"]
 
 _BINNED_FROM = 5.0  # equivalent radius, px, from which the non-negative copies are made on a grid binned by two
 _SPARSE_BINNED_FROM = 10.0  # the same for the copy of sparse specimens
@@ -32,10 +33,31 @@ _LATE = 3  # times as many iterations for the last copy: sparse specimens gain f
 _LIFT = 0.03  # light with which Richardson-Lucy starts in the dark: it cannot leave zero
 
 
+@dataclass(frozen=True, slots=True)
+class LightCopies:
+    """Sharpest images (B, 1, Y, X) that are not negative.
+
+    Attributes
+    ----------
+    smooth, early, late
+        Constrained Wiener filter, and Richardson-Lucy from it, stopped early and late.
+    sparse
+        Constrained Wiener filter with little regularisation.
+    steady
+        The one of `early` and `late` that is best seen out of focus again.
+    """
+
+    smooth: Tensor
+    early: Tensor
+    late: Tensor
+    sparse: Tensor
+    steady: Tensor
+
+
 def light_copies(
     optics: Optics, plane: Tensor, level_px: float, noise: float, floor: Tensor | float = 0.0
-) -> tuple[Tensor, ...]:
-    """Four copies of a plane (B, 1, Y, X) that are not negative: three from smooth to detailed, one for sparse light.
+) -> LightCopies:
+    """Copies of a plane (B, 1, Y, X) that are not negative.
 
     Parameters
     ----------
@@ -65,8 +87,9 @@ def light_copies(
     if sparse_bins != bins:
         data, blur = _on_grid(optics, light, level_px, sparse_bins)
     sparse = nonnegative_wiener(data, blur, weight / _SPARSE, _CONSTRAINED)
-    seen = [_seen(optics, copy, bins, light) for copy in copies]
-    return tuple(image - floor for image in (*seen, _seen(optics, sparse, sparse_bins, light)))
+    smooth, early, late = (_seen(optics, copy, bins, light) - floor for copy in copies)
+    sparse = _seen(optics, sparse, sparse_bins, light) - floor
+    return LightCopies(smooth, early, late, sparse, steady=late if bins > 1 else early)
 
 
 def _on_grid(optics: Optics, light: Tensor, level_px: float, bins: int) -> tuple[Tensor, Tensor]:

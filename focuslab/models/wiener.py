@@ -37,7 +37,7 @@ _KEPT = 512  # kernels in the cache
 
 def wiener_transfers(
     optics: Optics,
-    level_px: float,
+    level_px: float | None,
     noise: float,
     targets: tuple[tuple[float, float], ...],
     shape: tuple[int, int],
@@ -50,7 +50,7 @@ def wiener_transfers(
     optics
         The microscope.
     level_px
-        Blur level of the plane, px.
+        Blur level of the plane, px; None is the sharpest image.
     noise
         Standard deviation of its noise, normalised intensity; rounded to half an octave, so that the planes of a
         stack share their kernels.
@@ -60,7 +60,8 @@ def wiener_transfers(
         Of the images to be filtered; the last answer is kept for the other tiles of the image.
     """
     octave = round(2 * math.log2(max(noise, LEAST_NOISE))) / 2
-    return _transfers(optics.model_dump_json(), round(level_px, 3), octave, targets, shape, device)
+    level_px = None if level_px is None else round(level_px, 3)
+    return _transfers(optics.model_dump_json(), level_px, octave, targets, shape, device)
 
 
 def kernel_radius(level_px: float, optics: Optics) -> int:
@@ -89,7 +90,7 @@ def binned_psf(optics: Optics, level_px: float, bins: int) -> Tensor:
 @lru_cache(maxsize=1)
 def _transfers(
     key: str,
-    level_px: float,
+    level_px: float | None,
     octave: float,
     targets: tuple[tuple[float, float], ...],
     shape: tuple[int, int],
@@ -99,14 +100,14 @@ def _transfers(
 
 
 @lru_cache(maxsize=_KEPT)
-def _kernels(key: str, level_px: float, octave: float, targets: tuple[tuple[float, float], ...]) -> Tensor:
+def _kernels(key: str, level_px: float | None, octave: float, targets: tuple[tuple[float, float], ...]) -> Tensor:
     optics = Optics.model_validate_json(key)
-    largest = kernel_radius(max(level_px, *(level for level, _ in targets)), optics)
+    largest = kernel_radius(max(level_px or 0.0, *(level for level, _ in targets)), optics)
     cut = []
     for level, kappa in targets:
-        radius = kernel_radius(max(level_px, level), optics)
+        radius = kernel_radius(max(level_px or 0.0, level), optics)
         size = 2 * radius + 2 * _LARGEST_RADIUS // 3  # room for what is cut away; the same whatever else is asked for
-        own = otf(_centred_psf(key, level_px, size), (size, size))
+        own = sharpest(optics, size) if level_px is None else otf(_centred_psf(key, level_px, size), (size, size))
         target = sharpest(optics, size) if level == 0 else otf(_centred_psf(key, level, size), (size, size))
         weight = kappa * 4.0**octave * regulariser((size, size))
         transfer = target * own.conj() / (own.abs().square() + weight)

@@ -118,17 +118,17 @@ class Engine:
                 code, direction = network.encode(
                     inner, copies, condition, margin=network.encoder_halo, remainder=remainder
                 )
-        return CodedRegion(self, facts, code, direction)
+        return CodedRegion(self, facts, code, direction, crop(copies.source, network.encoder_halo))
 
-    def on_rungs(self, code: LatentCode, plane: Tensor, facts: PlaneFacts, rungs: tuple[float, ...]) -> LatentCode:
+    def on_rungs(self, code: LatentCode, source: Tensor, facts: PlaneFacts, rungs: tuple[float, ...]) -> LatentCode:
         """The same code on another ladder, made for the levels to be decoded; much faster than encoding again.
 
         Parameters
         ----------
         code
             Of a region. Its remainder is kept: it is exact if the code's own level is among its rungs.
-        plane
-            The region, normalised, with `ladder_halo` pixels more than the code on every side.
+        source
+            That of the coded region, with pixels more than the code on every side: `ladder_halo` are needed.
         facts, rungs
             As in `encode`.
         """
@@ -138,9 +138,9 @@ class Engine:
         sharp = code.ladder[:, :1]
         if not rungs[1:]:
             return replace(code, ladder=sharp, rungs=rungs)
-        margin = (plane.shape[-1] - sharp.shape[-1]) // 2
+        margin = (source.shape[-1] - sharp.shape[-1]) // 2
         with torch.inference_mode():
-            copies = physics.rung_copies(plane, facts.level_px, facts.noise, rungs[1:], margin)
+            copies = physics.rung_copies(source, facts.level_px, facts.noise, rungs[1:], margin)
             return replace(code, ladder=torch.cat([sharp, copies], 1), rungs=rungs)
 
     def ladder_halo(self, facts: PlaneFacts, rungs: tuple[float, ...]) -> int:
@@ -169,7 +169,7 @@ class Engine:
         halo = physics.reach(facts.level_px, levels_px)
         plane = torch.from_numpy(facts.intensity.normalise(counts))[None, None].to(self.device)
         with torch.inference_mode():
-            made = physics.rung_copies(plane, facts.level_px, facts.noise, levels_px, halo)[0].cpu().numpy()
+            made = physics.blurred(plane, facts.level_px, facts.noise, levels_px, halo)[0].cpu().numpy()
         own = counts[halo:-halo, halo:-halo].astype(np.float64)
         return [
             own if abs(level - facts.level_px) < _SAME else facts.intensity.counts(picture)
@@ -198,12 +198,16 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class CodedRegion:
-    """Code of a region, ready to be drawn at any shift."""
+    """Code of a region, ready to be drawn at any shift.
+
+    `source` is what the rungs of its ladder are made of, with a halo of its own, see `Engine.on_rungs`.
+    """
 
     engine: Engine
     facts: PlaneFacts
     code: LatentCode
     direction: LatentCode
+    source: Tensor
 
     def at(self, shift_px: float) -> NDArray[np.float64]:
         """Counts of the region, without its halo, `shift_px` of blur away: negative is sharper."""

@@ -12,14 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from focuslab.models.autoencoder import ladder_at
 from focuslab.models.frontend import LADDER, exact_rungs
 from focuslab.models.latent import Encoded, LatentCode, along_line, between_codes, window
-from focuslab.optics import crop
 from focuslab.refocusing.engine import Engine, PlaneFacts
 from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.tiling import GRID, Tile, read_region
@@ -135,9 +133,7 @@ class LiveView:
         counts = finite(read_region(self.stack, index, part, halo), keep_nan=True)
         coded = self.engine.encode(counts, facts, self._rungs)
         near = self.engine.ladder_halo(facts, self._rungs)
-        plane = torch.from_numpy(facts.intensity.normalise(counts))[None, None].to(self.engine.device)
-        margin = halo - near - self.engine.model.autoencoder.decoder_halo
-        return _Coded(coded.code, coded.direction, crop(plane, margin).clone(), near)
+        return _Coded(coded.code, coded.direction, coded.source.clone(), near)
 
     def _draw(self, known: "_Region", part: Tile, position: float, exact: bool) -> NDArray[np.float32]:
         """Counts of a part of an encoded region, whose codes have a halo of the decoder's reach."""
@@ -149,7 +145,7 @@ class LiveView:
         if exact:
             near = [
                 self._on_exact_rung(
-                    *one, c.plane[..., y : rows.stop + 2 * c.halo, x : columns.stop + 2 * c.halo], f, position
+                    *one, c.source[..., y : rows.stop + 2 * c.halo, x : columns.stop + 2 * c.halo], f, position
                 )
                 for one, c, (_, f) in zip(near, known.codes, self.planes, strict=True)
             ]
@@ -160,21 +156,21 @@ class LiveView:
         return made[y : y + part.y1 - part.y0, x : x + part.x1 - part.x0].astype(np.float32)
 
     def _on_exact_rung(
-        self, code: LatentCode, along: LatentCode, plane: Tensor, facts: PlaneFacts, position: float
+        self, code: LatentCode, along: LatentCode, source: Tensor, facts: PlaneFacts, position: float
     ) -> Encoded:
         """Code of a rectangle, and its direction, on a ladder made for the position."""
         first, last = self.planes[0][1].level_px, self.planes[-1][1].level_px
         rungs = exact_rungs([first + (position * (last - first) if len(self.planes) == 2 else position)])
-        return self.engine.on_rungs(code, plane, facts, rungs), replace(along, rungs=rungs)
+        return self.engine.on_rungs(code, source, facts, rungs), replace(along, rungs=rungs)
 
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """Code of a region and its direction; the normalised plane, with `halo` pixels more on every side."""
+    """Code of a region, its direction and its source, with `halo` pixels more than the code on every side."""
 
     code: LatentCode
     direction: LatentCode
-    plane: Tensor
+    source: Tensor
     halo: int
 
 
