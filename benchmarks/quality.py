@@ -33,6 +33,7 @@ from focuslab.quality import psnr
 from focuslab.quality.classical import convolved, fitted_gaussian, richardson_lucy, wiener
 from focuslab.stack import Calibration, FocalStack
 
+HALVED_UM = (8.0, 16.0, 24.0, 32.0)
 LEVELS_UM = (0.0, 4.0, 5.3, 8.0, 10.7, 12.0, 16.0, 19.1, 24.0, 32.0)
 
 Image = NDArray[np.float32]
@@ -123,6 +124,25 @@ def synthesis(found: list[Field], optics: Optics, model: Model, level_um: float)
     return scores
 
 
+def half_way(
+    found: list[Field], optics: Optics, model: Model, level_um: float, classical: bool
+) -> dict[str, list[float]]:
+    """Half of the way to focus, level given: as taken, model, Richardson-Lucy seen out of focus again."""
+    rng = np.random.default_rng(round(1000 * level_um))
+    kernel, half = psf(optics, level_um)[0], psf(optics, level_um / 2)[0]
+    scores: dict[str, list[float]] = {}
+    for field in found:
+        counts, truth = take(convolved(field.truth, kernel), rng), convolved(field.truth, half)
+        stack, plane = stack_of(counts, optics), (counts.astype(np.float32) - 110) / 1500
+        made = focuslab.refocus(stack, shift_um=-level_um / 2, level_um=level_um, model=model)
+        rows = {"input": score(plane, truth), "model": score(light(made), truth)}
+        if classical:
+            rows |= {f"RL {k}": score(convolved(v, half), truth) for k, v in richardson_lucy(plane, kernel).items()}
+        for name, value in rows.items():
+            scores.setdefault(name, []).append(value)
+    return scores
+
+
 def table(title: str, head: list[str], rows: dict[str, list[str]]) -> str:
     """Markdown table."""
     lines = [f"### {title}", "", "| " + " | ".join(["", *head]) + " |", "|" + "---|" * (len(head) + 1)]
@@ -166,6 +186,8 @@ def job(task: tuple[str, float, float, Path, str, int, bool]) -> dict[str, list[
     found, model = fields(data, nuclei), focuslab.load_model(name)
     if kind == "synthesis":
         return synthesis(found, optics, model, level)
+    if kind == "half way":
+        return half_way(found, optics, model, level, classical)
     return deblurring(found, optics, model, level, classical)
 
 
@@ -185,6 +207,7 @@ def main() -> None:
     tasks = [("deblurring", 0.5, level, *rest) for level in levels]
     tasks += [] if asked.quick else [("deblurring", na, level, *rest) for na in (0.4, 0.7) for level in (8.0, 16.0)]
     tasks += [("synthesis", 0.5, level, *rest) for level in levels[1:]]
+    tasks += [("half way", 0.5, level, *rest) for level in HALVED_UM]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         scores = dict(zip(tasks, pool.map(job, tasks), strict=True))
     parts = []
@@ -192,12 +215,19 @@ def main() -> None:
         optics = Optics(na=na, wavelength_um=0.461, pixel_size_um=0.645)
         some = {t[2]: scores[t] for t in tasks if t[:2] == ("deblurring", na)}
         parts.append(deblurring_table(optics, some, f"Deblurring, NA {na}"))
-    rows: dict[str, list[str]] = {}
-    for task in tasks:
-        if task[0] == "synthesis":
-            for name, values in scores[task].items():
-                rows.setdefault(name, []).append(summary(values))
-    parts.append(table("Synthesis from the sharp plane, NA 0.5", [f"{v:g} um" for v in levels[1:]], rows))
+    for kind, title, heads in (
+        ("half way", "Half of the way to focus, level given, NA 0.5", [f"{v:g} to {v / 2:g} um" for v in HALVED_UM]),
+        ("synthesis", "Synthesis from the sharp plane, NA 0.5", [f"{v:g} um" for v in levels[1:]]),
+    ):
+        rows: dict[str, list[str]] = {}
+        for found in (scores[task] for task in tasks if task[0] == kind):
+            best = max((k for k in found if k.startswith("RL ")), key=lambda k: float(np.mean(found[k])), default="")
+            for name, values in found.items():
+                if name == best or not name.startswith("RL "):
+                    rows.setdefault(
+                        "Richardson-Lucy, true PSF, best, blurred again" if name == best else name, []
+                    ).append(summary(values))
+        parts.append(table(title, heads, rows))
     model, optics = focuslab.load_model(asked.model), Optics(na=0.5, wavelength_um=0.461, pixel_size_um=0.645)
     blank = [
         focuslab.refocus(

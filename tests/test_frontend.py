@@ -37,6 +37,33 @@ def test_synthesis_rungs_are_the_relative_blur(optics: Optics) -> None:
     assert float((rungs - truth).abs().max()) < 0.02
 
 
+@pytest.mark.parametrize("kind", ["nuclei", "filaments", "membranes"])
+@pytest.mark.parametrize("target", [4.0, 8.0])
+def test_one_specimen_seen_at_every_level_beats_a_filter_from_level_to_level(
+    optics: Optics, kind: str, target: float
+) -> None:
+    level, specimen = 8.0, torch.from_numpy(phantom(kind, (256, 256), seed=8))  # type: ignore[arg-type]
+    blurred, truth = defocus(specimen, optics, [optics.defocus_um(r) for r in (level, target)])
+    noisy = blurred + 0.01 * torch.randn(blurred.shape, generator=torch.Generator().manual_seed(0))
+    front_end, rungs = PhysicsFrontEnd(optics), (0.0, target)
+    margin = front_end.radius(level, rungs)
+    plane, noise = mirror_pad(noisy, margin)[None, None], float(noise_sigma(noisy[None, None]))
+    rung = front_end.copies(plane, level, noise, rungs, margin=margin).ladder[0, 1]
+    filtered = front_end.blurred(plane, level, noise, (target,), margin)[0, 0]
+    assert float((rung - truth).square().mean()) < 0.8 * float((filtered - truth).square().mean())
+
+
+def test_a_ladder_is_made_again_from_its_source(optics: Optics) -> None:
+    specimen = torch.from_numpy(phantom("nuclei", (128, 128), seed=8, scale_px=15))
+    for level in (1.0, 8.0):
+        blurred = defocus(specimen, optics, optics.defocus_um(level))
+        front_end, rungs = PhysicsFrontEnd(optics), (0.0, 4.8, 10.0)
+        margin = front_end.radius(level, rungs)
+        copies = front_end.copies(mirror_pad(blurred, margin)[None], level, 0.01, rungs, margin=margin)
+        again = front_end.rung_copies(copies.source, level, 0.01, (10.0,), front_end.reach(level, rungs))
+        assert torch.allclose(again, copies.ladder[:, 2:], atol=1e-5)
+
+
 def test_noise_is_measured_through_blurred_structure(optics: Optics) -> None:
     specimen = torch.from_numpy(phantom("mixed", (256, 256), seed=2))
     blurred = defocus(specimen, optics, 8.0)

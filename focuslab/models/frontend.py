@@ -203,10 +203,7 @@ class PhysicsFrontEnd:
         known = self._filtered(plane, level_px, noise, tuple((0.0, kappa) for kappa in REGULARISATIONS), margin)
         ladder = []
         if rungs[0] == 0:
-            sharp = (0.0, _LADDER_REGULARISATION)
-            ladder = [
-                crop(light.early, margin) if by_light else self._filtered(plane, level_px, noise, (sharp,), margin)[0]
-            ]
+            ladder = [crop(light.early, margin) if by_light else known[REGULARISATIONS.index(_LADDER_REGULARISATION)]]
         if above := [rung for rung in rungs if rung > 0]:
             ladder.append(self.rung_copies(source, level_px, noise, above, halo))
         found = (light.smooth, light.early, light.late, light.sparse)
