@@ -59,6 +59,15 @@ def test_foreign_and_pickled_models_are_never_loaded(tmp_path: Path, tiny_model:
         load_model(tmp_path / "m")
 
 
+def test_a_model_of_another_front_end_is_refused_with_advice(tmp_path: Path, tiny_model: Model) -> None:
+    tiny_model.save(tmp_path / "m")
+    card = json.loads((tmp_path / "m" / "card.json").read_text())
+    card["autoencoder"]["copies"] = 6
+    (tmp_path / "m" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=r"train it again .*6"):
+        load_bundle(tmp_path / "m")
+
+
 def test_another_model_is_never_taken_instead() -> None:
     with pytest.raises(ModelError, match="bundled are default"):
         load_model("defualt")

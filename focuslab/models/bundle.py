@@ -235,4 +235,7 @@ def _sha256(path: Path) -> str:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

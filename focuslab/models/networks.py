@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from focuslab.models.frontend import COPIES
@@ -47,7 +47,14 @@ class AutoencoderConfig(BaseModel):
     widths: tuple[int, int] = Field(default=(64, 128), description="channels at 1/4 and 1/8 of the size")
     blocks: tuple[int, int] = Field(default=(1, 3), description="residual blocks per scale and way")
     code_widths: tuple[int, int] = Field(default=(32, 48), description="channels of the code per scale")
-    copies: int = Field(default=COPIES, description="deconvolved copies of the front end")
+    copies: int = Field(default=COPIES, description="deconvolved copies of the front end, or none")
+
+    @field_validator("copies")
+    @classmethod
+    def _of_this_front_end(cls, copies: int) -> int:
+        if copies not in (0, COPIES):
+            raise ValueError(f"the front end makes {COPIES} copies (0 leaves it out), got {copies}")
+        return copies
 
 
 class Block(nn.Module):

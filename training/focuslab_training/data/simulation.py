@@ -19,7 +19,7 @@ from torch import Tensor
 
 from focuslab.models.frontend import PhysicsFrontEnd, bracket, exact_rungs
 from focuslab.models.wiener import sharpest
-from focuslab.optics import Optics, camera_otf, mirror_pad, otf, psf
+from focuslab.optics import Optics, camera_otf, equivalent_radius, mirror_pad, otf, psf
 from focuslab_training.data.batches import MARGIN, PlaneBatch, Situation
 from focuslab_training.data.specimens import SpecimenPool
 from focuslab_training.recipe import OpticsRange
@@ -30,6 +30,7 @@ _POOL = 300
 _FIRST = 60  # scenes in play at the start
 _COARSE = 1.5  # sampling number
 _HIGH = 0.06  # floor, normalised intensity, from which it is read
+_WIDE = (10.0, 25.0)  # px of blur over which no floor is read any more
 _EDGES = 0.5  # share of crops at the border of their image
 
 
@@ -171,14 +172,17 @@ class Simulator:
             tuple(self._edges((p - dark) / scale, at_edge) for p in planes),
             ((sharp - dark) / scale)[..., inner, inner],
             ((target - dark) / scale)[..., inner, inner],
-            self._floor((dark - haze.view(-1, 1, 1, 1)) / scale, randoms),
+            self._floor((dark - haze.view(-1, 1, 1, 1)) / scale, situation, randoms),
         )
 
-    def _floor(self, true: Tensor, randoms: list[np.random.Generator]) -> Tensor:
-        """What would be read as the floor: part of a high one, and little or nothing of a low one."""
+    def _floor(self, true: Tensor, situation: Situation, randoms: list[np.random.Generator]) -> Tensor:
+        """What would be read as the floor: part of a high one, little or nothing of a low one or under a wide blur."""
+        low, high = _WIDE
+        radius = equivalent_radius(situation.front_end.optics, situation.given[0])
+        seen = min(max((high - radius) / (high - low), 0.0), 1.0)
         part = torch.tensor([rng.uniform(0.3, 1.0) for rng in randoms], dtype=torch.float32).view(-1, 1, 1, 1)
         little = torch.tensor([max(rng.uniform(-0.04, 0.04), 0.0) for rng in randoms], dtype=torch.float32)
-        return torch.where(true > _HIGH, part * true, little.view(-1, 1, 1, 1))
+        return seen * torch.where(true > _HIGH, part * true, little.view(-1, 1, 1, 1))
 
     def _specimen(self, grid: int, rng: np.random.Generator) -> tuple[Tensor, float]:
         """Specimen, and the light that lies on all of it."""
