@@ -147,6 +147,19 @@ def test_a_late_picture_never_lands_on_another_plane(viewer: Any, panel: Refocus
     assert panel.preview.shown[0].planes == ((2,),) and panel.preview.layer.visible
 
 
+@pytest.mark.parametrize("level", [15.8349, 15.8351, 7.0])
+def test_the_sharpest_is_not_called_extrapolated_because_it_was_rounded(qtbot: Any, level: float) -> None:
+    from focuslab_napari.range_slider import RangeSlider
+
+    slider = RangeSlider(-20.0, 20.0)
+    qtbot.addWidget(slider)
+    slider.set_range(-20.0, 20.0, (-level, 15.0))
+    slider.set_value(-level)
+    assert not slider.beyond
+    slider.set_value(-level - 0.02)
+    assert slider.beyond
+
+
 def test_two_planes(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
     viewer.add_image(STACK, **SPACE)
     type_optics(panel, na=0.5, wavelength_um=0.461)

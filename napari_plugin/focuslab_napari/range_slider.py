@@ -50,8 +50,9 @@ class RangeSlider(QWidget):
 
     @property
     def beyond(self) -> bool:
-        """Whether the value lies outside the trained part."""
-        return not self.trained[0] - 1e-6 <= self.value <= self.trained[1] + 1e-6
+        """Whether the value lies outside the trained part by more than it was rounded to be shown."""
+        rounding = 0.51 * 10.0 ** -self.number.decimals()
+        return not self.trained[0] - rounding <= self.value <= self.trained[1] + rounding
 
     def set_range(self, low: float, high: float, trained: tuple[float, float], suffix: str = "") -> None:
         """Set the ends, the trained part and the unit; the value is kept where it can be, no signal is sent."""
