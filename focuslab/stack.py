@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from focuslab.errors import CalibrationError, ImageError
+from focuslab.errors import CalibrationError, ImageError, RequestError
 from focuslab.optics.optics import Optics
 
 __all__ = ["AXES", "Calibration", "FocalStack", "Pixels"]
@@ -116,7 +116,7 @@ class FocalStack:
     provenance
         How the pixels came to be: written into the file by `focuslab.write`.
     family
-        File format to write: ``tiff``, ``imagej`` or ``ome``.
+        File format that it came from: ``tiff``, ``imagej``, ``ome`` or ``zarr``; results are written in the same.
 
     Raises
     ------
@@ -175,6 +175,25 @@ class FocalStack:
             return [index]
         at = self.axes.index(axis)
         return [(*index[:at], i, *index[at + 1 :]) for i in range(self.shape[at])]
+
+    def one_plane(self, index: tuple[int, ...]) -> tuple[int, ...]:
+        """Index of a plane, checked; ``()`` is that of the only one.
+
+        Raises
+        ------
+        RequestError
+            If the stack has no such plane, or several and none was named.
+        """
+        planes = list(self.planes())
+        if not index and len(planes) == 1:
+            return planes[0]
+        if tuple(index) not in planes:
+            leading = self.axes[:-2]
+            raise RequestError(
+                f"Which plane? The image has {len(planes)} (axes {self.axes}, shape {self.shape}), got index "
+                f"{tuple(index)}: give one number for each of {', '.join(leading) or 'no axis'}, from 0."
+            )
+        return tuple(index)
 
     def position(self, index: tuple[int, ...], axis: str) -> int:
         """Coordinate along `axis` of a plane index, 0 when the axis is missing."""

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
+from focuslab.errors import RequestError
+from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import Model
+from focuslab.models.networks import AutoencoderConfig
 from focuslab.optics import Optics, equivalent_radius, psf
 from focuslab.quality.classical import convolved
 from focuslab.quality.trust import consistency
@@ -103,3 +106,31 @@ def test_what_explains_the_plane_is_consistent(pixel_um: float) -> None:
     right, wrong = consistency(plane, sharp, optics, LEVEL), consistency(plane, sharp, optics, 1.5 * LEVEL)
     assert right.misfit == pytest.approx(1.0, abs=0.15) and "within its noise" in right.sentence
     assert wrong.misfit > 5 and "do not measure" in wrong.sentence
+
+
+def test_what_is_drawn_is_never_forgotten(
+    stack: FocalStack, tiny_model: Model, optics: Optics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("focuslab.refocusing.live._KEPT", 112 * 112)  # room for little more than one rectangle
+    view = view_of(stack, tiny_model, optics, LEVEL)
+    for x in (0, 32, 64):
+        tile = Tile(0, 96, x, x + 96)
+        list(view.encode(tile))
+        assert view.missing(tile) == []
+        fast, exact = view.pictures(tile, -2.0)
+        fresh = view_of(stack, tiny_model, optics, LEVEL)
+        list(fresh.encode(tile))
+        for one, other in zip((fast, exact), fresh.pictures(tile, -2.0), strict=True):
+            assert np.abs(one.counts - other.counts).max() <= 0.02 * np.ptp(other.counts)
+    with pytest.raises(RequestError, match="encode it"):
+        list(view.pictures(Tile(96, 192, 0, 96), -2.0))
+
+
+def test_a_model_without_physics_is_drawn_live(stack: FocalStack, tiny_model: Model, optics: Optics) -> None:
+    autoencoder = LinearLatentAutoencoder(AutoencoderConfig(widths=(8, 16), code_widths=(4, 8), copies=0)).eval()
+    view = view_of(stack, Model(tiny_model.card, autoencoder, tiny_model.estimator), optics, LEVEL)
+    tile = Tile(0, 96, 0, 96)
+    list(view.encode(tile))
+    _, exact = view.pictures(tile, 0.0)
+    assert np.abs(exact.counts - stack.plane((0,))[tile.slices]).max() <= 1
+    assert all(np.isfinite(picture.counts).all() for picture in view.pictures(tile, -2.0))

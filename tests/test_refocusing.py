@@ -286,6 +286,43 @@ def test_between_across_focus_says_so(blurred: np.ndarray, tiny_model: Model) ->
         finish(between_steps(replace(stack, axes="TYX"), 0, 2, 0.5, Engine(tiny_model, "cpu"), out))
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"levels_px": (-8.0, 4.0)}, "cannot be negative"),
+        ({"levels_px": (float("nan"), 4.0)}, "finite"),
+        ({"levels_px": (900.0, 4.0)}, "half of the image"),
+        ({"focus_plane": 3}, "3 focal planes"),
+        ({"focus_plane": 1, "levels_px": (8.0, 4.0)}, "once"),
+    ],
+)
+def test_between_refuses_what_refocus_refuses(
+    blurred: np.ndarray, tiny_model: Model, asked: dict[str, object], said: str
+) -> None:
+    from focuslab.refocusing import between_steps
+
+    stack = FocalStack(np.stack([blurred] * 3), "ZYX", CALIBRATED)
+    out = np.empty(blurred.shape, blurred.dtype)
+    with pytest.raises(RequestError, match=said):
+        finish(between_steps(stack, 0, 2, 0.5, Engine(tiny_model, "cpu"), out, **asked))  # type: ignore[arg-type]
+
+
+def test_between_of_noise_says_that_it_knows_no_level(default_model: Model) -> None:
+    from focuslab.refocusing import between_steps
+
+    noise = np.random.default_rng(0).normal(100, 5, (2, 96, 96)).astype(np.float32)
+    out = np.empty((96, 96), np.float32)
+    told = finish(between_steps(FocalStack(noise, "ZYX"), 0, 1, 0.5, Engine(default_model, "cpu"), out))
+    assert any("No structure" in n for n in told["notes"])
+    assert told["planes"][0]["levels_px"] == [0, 0] and told["planes"][0]["levels"] == "estimated"
+
+
+def test_provenance_keeps_what_is_zero(blurred: np.ndarray, tiny_model: Model) -> None:
+    stack = FocalStack(blurred[None], "ZYX", CALIBRATED)
+    made = focuslab.refocus(stack, shift_px=0.0, focus_plane=0, model=tiny_model)
+    assert made.provenance["request"] == {"shift_px": 0.0, "focus_plane": 0}
+
+
 def test_a_coded_region_is_drawn_at_any_shift(blurred: np.ndarray, default_model: Model) -> None:
     from focuslab.refocusing.intensity import measure_map
     from focuslab.refocusing.plan import plane_facts

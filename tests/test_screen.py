@@ -62,6 +62,8 @@ def test_a_plate(tmp_path: Path) -> None:
         ("P24.tif", None, "P24", None),
         ("image.tif", None, None, None),
         ("exp9_C5_x_7.tif", "exp9_{well}_{}_{field}.tif", "C05", "7"),
+        ("B03_s12.tif", "{well}_s{field}", "B03", "12"),
+        ("plate_B03.tif", "{}_{well}", "B03", None),
     ],
 )
 def test_names_of_wells(name: str, pattern: str | None, well: str | None, field: str | None) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from focuslab.models.frontend import noise_sigma
 from focuslab.models.restoration import blur_by, nonnegative_wiener
+from focuslab.models.wiener import LEAST_NOISE
 from focuslab.optics import Optics, camera_otf, crop, mirror_pad
 
 __all__ = [
@@ -47,7 +48,6 @@ _FLOOR = 0.02  # light below which noise no longer falls
 _POOLS = (2, 4)  # binned px that the misfit is averaged over before it is squared
 _AROUND = 9  # binned px that light is averaged over to weigh the misfit
 _DARK = 4  # px that noise is averaged over to tell the dark
-_LEAST_NOISE = 4e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def mean_evidence(said: Sequence[Evidence]) -> Evidence:
 @torch.no_grad()
 def gather_evidence(plane: Tensor, optics: Optics) -> Evidence:
     """Evidence of one plane (Y, X), normalised to 0 in the dark and 1 at its brightest, of at least 16 x 16 px."""
-    noise = float(noise_sigma(plane[None, None]).clamp(min=_LEAST_NOISE))
+    noise = float(noise_sigma(plane[None, None]).clamp(min=LEAST_NOISE))
     plane = plane - _dark(plane)
     curves = []
     for bins, low, high in _SCALES:

@@ -9,7 +9,8 @@ the relative blur, for t < b the relative deblur. The sharpest image, t = 0, is 
 resolves diffraction, and the specimen on the camera's grid (M_0 = 1) where it does not (c >= 0.5, Airy radius below
 1.2 px).
 
-Kernels are cut to min(8 r_px, 96) px, so that a tile with that halo agrees with the whole image.
+Kernels are cut to min(8 r_px, 96) px, so that a tile with that halo agrees with the whole image. What is kept of them
+is no inference tensor: others may use it under gradients.
 
 References
 ----------
@@ -27,10 +28,19 @@ from focuslab.models.restoration import regulariser
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf, psf
 
-__all__ = ["LEAST_NOISE", "binned_psf", "camera_limited", "kernel_radius", "sharpest", "wiener_transfers"]
+__all__ = [
+    "LEAST_NOISE",
+    "WIDEST_BLUR",
+    "binned_psf",
+    "camera_limited",
+    "kernel_radius",
+    "sharpest",
+    "wiener_transfers",
+]
 
 LEAST_NOISE = 4e-4  # standard deviation below which a plane is taken as this noisy
 _LARGEST_RADIUS = 96
+WIDEST_BLUR = _LARGEST_RADIUS // 2  # px of blur radius up to which a kernel holds all of it
 _CAMERA_LIMITED = 0.5  # sampling number from which the camera, not diffraction, limits the sharp image
 _KEPT = 512  # kernels in the cache
 
@@ -57,7 +67,7 @@ def wiener_transfers(
     targets
         Blur level, px, and regularisation kappa of every filter.
     shape, device
-        Of the images to be filtered; the last answer is kept for the other tiles of the image.
+        Of the images to be filtered; the last two answers are kept for the other tiles of the image.
     """
     octave = round(2 * math.log2(max(noise, LEAST_NOISE))) / 2
     level_px = None if level_px is None else round(level_px, 3)
@@ -87,7 +97,8 @@ def binned_psf(optics: Optics, level_px: float, bins: int) -> Tensor:
     return _binned_psf(optics.model_dump_json(), round(level_px, 3), bins)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # the copies and the ladder of an image
+@torch.inference_mode(False)
 def _transfers(
     key: str,
     level_px: float | None,
@@ -100,6 +111,7 @@ def _transfers(
 
 
 @lru_cache(maxsize=_KEPT)
+@torch.inference_mode(False)
 def _kernels(key: str, level_px: float | None, octave: float, targets: tuple[tuple[float, float], ...]) -> Tensor:
     optics = Optics.model_validate_json(key)
     largest = kernel_radius(max(level_px or 0.0, *(level for level, _ in targets)), optics)
@@ -117,12 +129,14 @@ def _kernels(key: str, level_px: float | None, octave: float, targets: tuple[tup
 
 
 @lru_cache(maxsize=2 * _KEPT)
+@torch.inference_mode(False)
 def _centred_psf(key: str, level_px: float, size: int) -> Tensor:
     optics = Optics.model_validate_json(key)
     return psf(optics, optics.defocus_um(level_px), size=size)[0]
 
 
 @lru_cache(maxsize=_KEPT)
+@torch.inference_mode(False)
 def _binned_psf(key: str, level_px: float, bins: int) -> Tensor:
     optics = Optics.model_validate_json(key)
     coarse = optics.replace(pixel_size_um=optics.pixel_size_um * bins)

@@ -45,6 +45,6 @@ class Camera(BaseModel):
     def expose(self, photons: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Counts (as float32 whole numbers, any shape) for the expected photo-electrons per pixel."""
         electrons = torch.poisson(photons.clamp(min=0), generator=generator)
-        noise = torch.randn(photons.shape, generator=generator) * self.read_noise
+        noise = torch.randn(photons.shape, generator=generator, device=photons.device) * self.read_noise
         counts = torch.round(self.gain * electrons + noise + self.offset)
         return counts.clamp(0, self.saturation)

@@ -63,7 +63,7 @@ def defocus(specimen: Tensor, optics: Optics, defocus_um: float | Sequence[float
     -------
     Tensor (..., Z, Y, X)
     """
-    return convolve(specimen[..., None, :, :], psf(optics, defocus_um))
+    return convolve(specimen[..., None, :, :], psf(optics, defocus_um).to(specimen.device))
 
 
 def defocus_volume(specimen: Tensor, optics: Optics, *, z_step_um: float, focus_um: float | Sequence[float]) -> Tensor:
@@ -84,5 +84,5 @@ def defocus_volume(specimen: Tensor, optics: Optics, *, z_step_um: float, focus_
         raise ImageError(f"A thick specimen has axes (Z, Y, X), got shape {tuple(specimen.shape)}.")
     slices = torch.arange(specimen.shape[0], dtype=torch.float32) * z_step_um
     focus = torch.as_tensor(focus_um, dtype=torch.float32).reshape(-1)
-    planes = [convolve(specimen, psf(optics, slices - z)).sum(0) for z in focus]
+    planes = [convolve(specimen, psf(optics, slices - z).to(specimen.device)).sum(0) for z in focus]
     return torch.stack(planes)

@@ -55,7 +55,9 @@ def phantom(
     rng = np.random.default_rng(seed)
     if kind == "mixed":
         first, second = rng.choice(sorted(_DRAW), size=2, replace=False)
-        return np.asarray(_DRAW[first](rng, shape, None) + rng.uniform(0.2, 1) * _DRAW[second](rng, shape, None))
+        return np.asarray(
+            _DRAW[first](rng, shape, scale_px) + rng.uniform(0.2, 1) * _DRAW[second](rng, shape, scale_px)
+        )
     return _DRAW[kind](rng, shape, scale_px)
 
 

@@ -59,7 +59,7 @@ def psf(
     grid = max(size or 0, psf_size(optics, radius))
     size = size or grid
     factor = oversampling(optics)
-    amplitude, axial, waves = _pupil(optics, grid, factor, apodised)
+    amplitude, axial, waves = (part.to(dz.device) for part in _pupil(optics, grid, factor, apodised))
     planes = []
     for z in dz:  # one plane at a time: the fine grid may be large
         field = torch.fft.ifft2(torch.polar(amplitude, 2 * math.pi * (z * axial + waves)))
@@ -103,6 +103,7 @@ def oversampling(optics: Optics) -> int:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def _pupil_cached(key: str, grid: int, factor: int, apodised: bool) -> tuple[Tensor, Tensor, Tensor]:
     optics = Optics.model_validate_json(key)
     n = grid * factor

@@ -115,6 +115,7 @@ def _equivalent_radius(key: str, level_px: float) -> float:
 
 
 @lru_cache(maxsize=512)
+@torch.inference_mode(False)
 def _table(key: str, levels_px: tuple[float, ...], bins: int) -> Tensor:
     frequency = torch.linspace(0, _HIGHEST / bins, _RINGS)
     return radial_otf(Optics.model_validate_json(key), levels_px, frequency)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import focuslab
-from focuslab.errors import CalibrationError, ImageError, RequestError
+from focuslab.errors import ImageError, RequestError
 from focuslab.models.latent import between_codes
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts
@@ -25,6 +25,7 @@ from focuslab.refocusing.intensity import finite, measure_map, sample_plane
 from focuslab.refocusing.levels import estimate_level
 from focuslab.refocusing.plan import SMALLEST, StackPlan, known_optics, plane_facts
 from focuslab.refocusing.progress import Progress
+from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.steps import DEFAULT_TILE, Tally, fill
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.stack import FocalStack
@@ -74,25 +75,39 @@ def between_steps(
         Provenance.
     """
     view = without_z(stack, plane_a)
-    _check(stack, plane_a, plane_b, t, [levels_px, levels_um, focus_plane])
+    _check(stack, plane_a, plane_b, t)
+    every = known_optics(stack, optics)
+    said = [
+        RefocusRequest(
+            shift_px=0.0,
+            level_px=levels_px[i] if levels_px else None,
+            level_um=levels_um[i] if levels_um else None,
+            focus_plane=focus_plane,
+        )
+        for i in range(2)
+    ]
+    for one in said:
+        one.check(stack, every)
     z_axis = stack.axes.index("Z")
     plan, tally = StackPlan(), Tally()
-    every = known_optics(stack, optics)
+    if focus_plane is not None:
+        focus = focus_plane % stack.size("Z")
+        if (plane_a - focus) * (plane_b - focus) < 0:
+            plan.note("The two planes lie on different sides of focus: the line between them is not defocus.")
     total, done = int(np.prod(stack.shape)) // stack.size("Z"), 0
     records = []
     for index in np.ndindex(*(n for i, n in enumerate(stack.shape[:-2]) if i != z_axis)):
         ends = tuple((*index[:z_axis], z, *index[z_axis:]) for z in (plane_a, plane_b))
         channel = stack.position(ends[0], "C")
-        known = every[channel]
-        microscope = known or Optics.nominal()
-        if known is None and (levels_um is not None or focus_plane is not None):
-            missing = " and ".join(stack.calibration.missing(channel))
-            raise CalibrationError(f"um need calibrated optics, the {missing} is not known: give it, or use px.")
-        levels = _levels(stack, ends, microscope, engine, levels_px, levels_um, focus_plane, plan)
+        microscope = every[channel] or Optics.nominal()
+        levels = [_level(stack, e, one, microscope, engine, plan) for e, one in zip(ends, said, strict=True)]
         intensity = measure_map(stack, [i for i in stack.planes() if stack.position(i, "C") == channel])
         if intensity.blank:
             plan.note("A blank image has nothing to refocus and is copied unchanged.")
             out[index] = stack.plane(ends[0])
+            done += stack.plane_shape[0] * stack.plane_shape[1]
+            records.append({"index": list(index), "copied": True})
+            yield Progress(done, total)
             continue
         facts = [plane_facts(stack, e, level, microscope, intensity) for e, level in zip(ends, levels, strict=True)]
         target = levels[0] + t * (levels[1] - levels[0])
@@ -104,7 +119,15 @@ def between_steps(
         for count in fill(out, view, index, render, tally, tile, plan):
             done += count
             yield Progress(done, total)
-        records.append({"index": list(index), "levels_px": [round(v, 3) for v in levels]})
+        given = said[0].given_level(stack, ends[0], microscope) is not None
+        records.append(
+            {
+                "index": list(index),
+                "levels_px": [round(v, 3) for v in levels],
+                "levels": "given" if given else "estimated",
+                "optics": microscope.model_dump(),
+            }
+        )
     return {
         "focuslab": focuslab.__version__,
         "operation": "between",
@@ -115,49 +138,42 @@ def between_steps(
         "tile": tile,
         "notes": plan.notes,
         "saturated_pixels": tally.saturated,
+        "mean_intensity_drift": round(tally.drift, 6),
         "planes": records,
+        **({"before": stack.provenance} if stack.provenance else {}),
     }
 
 
-def _check(stack: FocalStack, a: int, b: int, t: float, levels: list[Any]) -> None:
+def _check(stack: FocalStack, a: int, b: int, t: float) -> None:
     planes = stack.size("Z")
     if not (0 <= a < planes and 0 <= b < planes) or a == b:
         raise RequestError(f"Two different planes of 0 to {planes - 1} are needed, got {a} and {b}.")
     if not math.isfinite(t):
         raise RequestError(f"t must be a finite number, got {t}.")
-    if sum(v is not None for v in levels) > 1:
-        raise RequestError("Give the levels once: in px, in um, or by the plane in focus.")
     if min(stack.plane_shape) < SMALLEST:
         raise ImageError(
             f"An image of {stack.plane_shape} px is too small: at least {SMALLEST} x {SMALLEST} are needed."
         )
 
 
-def _levels(
-    stack: FocalStack,
-    ends: tuple[tuple[int, ...], ...],
-    optics: Optics,
-    engine: Engine,
-    levels_px: tuple[float, float] | None,
-    levels_um: tuple[float, float] | None,
-    focus_plane: int | None,
-    plan: StackPlan,
-) -> tuple[float, float]:
-    if levels_px is not None:
-        return levels_px
-    if levels_um is not None:
-        return optics.radius_px(levels_um[0]), optics.radius_px(levels_um[1])
-    if focus_plane is not None:
-        step = stack.calibration.z_step_um
-        if step is None:
-            raise CalibrationError("A plane in focus needs the distance between planes: give --z-step-um.")
-        away = [stack.position(e, "Z") - focus_plane for e in ends]
-        if away[0] * away[1] < 0:
-            plan.note("The two planes lie on different sides of focus: the line between them is not defocus.")
-        return optics.radius_px(away[0] * step), optics.radius_px(away[1] * step)
-    found = [estimate_level(sample_plane(stack, e), engine.model, optics) for e in ends]
+def _level(
+    stack: FocalStack, index: tuple[int, ...], said: RefocusRequest, optics: Optics, engine: Engine, plan: StackPlan
+) -> float:
+    """Blur level of one of the two planes, px: as said, or read from it."""
+    largest = min(stack.plane_shape) / 2
+    if (level := said.given_level(stack, index, optics)) is not None:
+        if level > largest:
+            raise RequestError(
+                f"A blur radius of {level:.1f} px is more than half of the image {stack.plane_shape}: check the "
+                "optics, the pixel size and the level."
+            )
+        return level
+    found = estimate_level(sample_plane(stack, index), engine.model, optics)
+    if not found.found:
+        z = stack.position(index, "Z")
+        plan.note(f"No structure in focal plane {z}: it is taken to be in focus; say its level if it is known.")
     plan.note("Levels were estimated: that both planes lie on the same side of focus could not be checked.")
-    return found[0].level_px, found[1].level_px
+    return min(found.level_px, largest, engine.model.card.levels_px[1])
 
 
 def _renderer(

@@ -44,5 +44,6 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported()
     else:
-        fast = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        known = device.type == "cpu" and torch._C._has_mkldnn  # not every build of torch has it
+        fast = known and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if fast else torch.float32

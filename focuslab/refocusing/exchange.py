@@ -25,10 +25,11 @@ from focuslab.models.bundle import Model
 from focuslab.models.estimator import EstimatorConfig, LevelEstimator, safest_level
 from focuslab.models.evidence import gather_evidence
 from focuslab.models.explain import explain
-from focuslab.models.frontend import exact_rungs, front_end, noise_sigma
+from focuslab.models.frontend import LADDER, exact_rungs, front_end, noise_sigma
 from focuslab.models.latent import along_line
 from focuslab.models.networks import AutoencoderConfig, conditions
-from focuslab.optics import Optics, crop
+from focuslab.optics import Optics, crop, mirror_pad
+from focuslab.refocusing.levels import SURE
 from focuslab.samples import sample
 
 __all__ = ["Sharpest", "export_bioimageio"]
@@ -77,7 +78,9 @@ class Sharpest(nn.Module):
         edge = margin + network.halo
         height, width = plane.shape[-2:]
         more = (-height % _STRIDE, -width % _STRIDE)
-        padded = _mirrored(plane, edge, edge + more[0], edge + more[1])
+        padded = mirror_pad(plane, edge + _STRIDE)
+        bottom, right = (n - _STRIDE + some for n, some in zip(padded.shape[-2:], more, strict=True))
+        padded = padded[..., _STRIDE:bottom, _STRIDE:right]
         noise = float(noise_sigma(plane))
         said = explain(plane[0, 0], self.optics, level, noise)
         noise *= said.surplus
@@ -91,20 +94,9 @@ class Sharpest(nn.Module):
         if self.level_px is not None:
             return self.level_px
         scores, odds = self.estimator(gather_evidence(plane, self.optics))
-        return float(safest_level(scores)[0]) if float(odds) > 0 else 0.0
-
-
-def _mirrored(plane: Tensor, before: int, below: int, right: int) -> Tensor:
-    """Plane mirrored at its border, by any number of pixels."""
-    rows, columns = (
-        _indices(n, before, after, plane.device) for n, after in zip(plane.shape[-2:], (below, right), strict=True)
-    )
-    return plane[..., rows, :][..., columns]
-
-
-def _indices(n: int, before: int, after: int, device: torch.device) -> Tensor:
-    index = torch.arange(-before, n + after, device=device).abs() % (2 * (n - 1))
-    return torch.minimum(index, 2 * (n - 1) - index)
+        if float(torch.sigmoid(odds)) <= SURE:
+            return 0.0
+        return min(float(safest_level(scores)[0]), min(plane.shape) / 2, LADDER[-1])
 
 
 def export_bioimageio(

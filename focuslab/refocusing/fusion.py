@@ -71,6 +71,10 @@ def all_in_focus_steps(
     tile
         Height of a tile, px.
 
+    Notes
+    -----
+    Pixels that are not finite are taken from the other planes; those that are finite nowhere stay as they are.
+
     Raises
     ------
     ImageError
@@ -80,24 +84,27 @@ def all_in_focus_steps(
         raise ImageError(f"All in focus needs a focal stack of at least two planes, got {len(planes)}.")
     shape = stack.plane_shape
     highest = np.zeros(shape)  # largest detail so far; sums are kept relative to it
-    weights, light, where = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    weights, light, where, nowhere = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.ones(shape, bool)
     for i, index in enumerate(planes):
         yield Progress(i, 2 * len(planes))
-        plane = finite(stack.plane(index), keep_nan=True).astype(np.float64)
-        detail = np.maximum(_detail(plane), np.finfo(np.float64).tiny)
+        taken = stack.plane(index)
+        lost = ~np.isfinite(taken)
+        nowhere &= lost
+        plane = finite(taken, keep_nan=True).astype(np.float64)
+        detail = np.maximum(np.where(lost, 0.0, _detail(plane)), np.finfo(np.float64).tiny)
         rise = np.maximum(highest, detail)
         faded, weight = (highest / rise) ** _POWER, (detail / rise) ** _POWER
         highest = rise
         for total, value in ((weights, 1.0), (light, plane), (where, float(i))):
             total *= faded
             total += weight * value
-    fused = _as(light / weights, stack.dtype)
+    fused = _as(np.where(nowhere, np.nan, light / weights) if nowhere.any() else light / weights, stack.dtype)
     channel = stack.position(planes[0], "C")
     said = stack.calibration
     known = said.replace(wavelengths_um=(said.wavelength_um(channel),), channel_names=())
     one = FocalStack(fused, "YX", known, {}, stack.family)
     picture = np.empty(shape, stack.dtype)
-    steps = refocus_steps(one, RefocusRequest(sharpest=True), engine, picture, tile=tile)
+    steps = refocus_steps(one, RefocusRequest(sharpest=True), engine, picture, keep_nan=True, tile=tile)
     made = yield from told(steps, lambda step: Progress(step.total + step.done, 2 * step.total))
     provenance = made | {"operation": "all in focus", "fused": [list(index) for index in planes]}
     return AllInFocus(picture, (where / weights).astype(np.float32), provenance)

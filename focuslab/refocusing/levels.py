@@ -1,7 +1,7 @@
 """Blur level and light of a plane, one of each per plane and never per tile."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ from focuslab.models.frontend import noise_sigma
 from focuslab.optics import Optics
 from focuslab.refocusing.intensity import IntensityMap, finite
 
-__all__ = ["LevelEstimate", "estimate_level", "measure_explanation", "measure_noise"]
+__all__ = ["SURE", "LevelEstimate", "estimate_level", "measure_explanation", "measure_noise"]
 
-
-_SURE = 0.9  # odds of structure below which a plane is taken as empty
+SURE = 0.9  # odds of structure below which a plane is taken as empty
+_SMALLEST = 16  # px of a window that says anything
 _READ = 3  # windows of a plane that are read
 
 
@@ -44,7 +44,7 @@ class LevelEstimate:
     @property
     def found(self) -> bool:
         """Whether the plane has structure."""
-        return self.structure > _SURE
+        return self.structure > SURE
 
 
 _NOTHING = LevelEstimate(0.0, 0.0)
@@ -70,13 +70,16 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics
     if not bright > dark:
         return _NOTHING
     normal = [(finite(w, keep_nan=True).astype(np.float64) - dark) / (bright - dark) for w in windows]
-    normal = _most_structured(normal)
+    normal = _most_structured([w for w in normal if min(w.shape) >= _SMALLEST])
+    if not normal:
+        return _NOTHING
     device = next(model.estimator.parameters()).device
     with torch.inference_mode():
         said = [gather_evidence(torch.from_numpy(w.astype(np.float32)).to(device), optics) for w in normal]
         scores, odds = model.estimator(mean_evidence(said))
         level, chance = safest_level(scores)
-    return LevelEstimate(float(level), float(torch.sigmoid(odds)), float(chance))
+    estimate = LevelEstimate(float(level), float(torch.sigmoid(odds)), float(chance))
+    return estimate if estimate.found else replace(estimate, level_px=0.0)
 
 
 def measure_noise(windows: Sequence[NDArray[Any]], scale: float) -> float:

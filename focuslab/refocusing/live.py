@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from focuslab.errors import RequestError
 from focuslab.models.autoencoder import ladder_at
 from focuslab.models.frontend import LADDER, exact_rungs
 from focuslab.models.latent import Encoded, LatentCode, along_line, between_codes, window
@@ -108,15 +109,34 @@ class LiveView:
         return rest
 
     def encode(self, tile: Tile) -> Iterator[Tile]:
-        """Encode what is missing of a rectangle, part by part."""
+        """Encode what is missing of a rectangle, part by part.
+
+        What is too much to be held goes first: regions outside the rectangle, the oldest before others, and if that is
+        not enough, all of them; then the rectangle is encoded as a whole.
+        """
+        self._make_room(tile)
         for part in self.missing(tile):
             self._known.append(_Region(part, [self._encode(part, *plane) for plane in self.planes]))
-            while sum(known.tile.pixels for known in self._known) > _KEPT and len(self._known) > 1:
-                self._known.pop(0)
             yield part
 
+    def _make_room(self, tile: Tile) -> None:
+        new = sum(part.pixels for part in self.missing(tile))
+        for region in [known for known in self._known if _common(known.tile, tile) is None]:
+            if new + sum(known.tile.pixels for known in self._known) > _KEPT:
+                self._known.remove(region)
+        if new + sum(known.tile.pixels for known in self._known) > _KEPT:
+            self._known.clear()
+
     def pictures(self, tile: Tile, position: float) -> Iterator[Picture]:
-        """The rectangle at a position of the line, fast and then exact; it must be encoded."""
+        """The rectangle at a position of the line, fast and then exact.
+
+        Raises
+        ------
+        RequestError
+            If not all of it is encoded.
+        """
+        if lacking := self.missing(tile):
+            raise RequestError(f"A rectangle is drawn once it is encoded; {len(lacking)} parts are missing: encode it.")
         for exact in (False, True):
             counts = np.empty((tile.y1 - tile.y0, tile.x1 - tile.x0), np.float32)
             for known in self._known:
@@ -161,7 +181,8 @@ class LiveView:
         """Code of a rectangle, and its direction, on a ladder made for the position."""
         first, last = self.planes[0][1].level_px, self.planes[-1][1].level_px
         rungs = exact_rungs([first + (position * (last - first) if len(self.planes) == 2 else position)])
-        return self.engine.on_rungs(code, source, facts, rungs), replace(along, rungs=rungs)
+        exact = self.engine.on_rungs(code, source, facts, rungs)
+        return exact, replace(along, rungs=exact.rungs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +195,7 @@ class _Coded:
     halo: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Region:
     """A rectangle and what is known of it, for each plane of the view."""
 

@@ -142,4 +142,4 @@ def _part(part: str) -> str:
     if not part.startswith("{"):
         return re.escape(part)
     name = part[1:-1]
-    return f"(?P<{name}>[A-Za-z0-9]+?)" if name in ("well", "field") else ".*?"
+    return f"(?P<{name}>[A-Za-z0-9]+)" if name in ("well", "field") else ".*?"

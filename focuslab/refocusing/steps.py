@@ -39,8 +39,12 @@ class Tally:
     light_out: float = 0.0
 
     def write(self, out: Any, index: Any, before: NDArray[Any], picture: NDArray[np.float64]) -> None:
-        """Round and clip a picture into `out[index]` and count what happens to its light."""
+        """Round and clip a picture into `out[index]` and count what happens to its light.
+
+        Pixels that were not finite `before` stay what they were.
+        """
         dtype = np.dtype(out.dtype)
+        known = np.isfinite(before)
         if dtype.kind in "ui":
             low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
             whole = np.rint(picture)
@@ -49,8 +53,7 @@ class Tally:
             top = np.nextafter(float(high), 0) if float(high) > high else float(high)
             out[index] = np.where(whole >= high, high, whole.clip(low, top).astype(dtype))
         else:
-            out[index] = picture.astype(dtype)
-        known = np.isfinite(before)
+            out[index] = np.where(known, picture, before).astype(dtype)
         self.light_in += float(before[known].sum(dtype=np.float64))
         self.light_out += float(picture[known].sum())
 
@@ -149,9 +152,6 @@ def fill(
             plan.note("Memory ran out: tiles were made smaller.")
             continue
         before = np.asarray(stack.array[(*index, *part.slices)])
-        lost = ~np.isfinite(before) if before.dtype.kind == "f" else None
-        if lost is not None and lost.any():
-            picture = np.where(lost, before, picture)
         tally.write(out, (*index, *part.slices), before, picture)
         yield part.pixels
 
@@ -209,7 +209,8 @@ def _provenance(
     tile: int,
     seconds: float,
 ) -> dict[str, Any]:
-    asked = {name: getattr(request, name) for name in request.__slots__ if getattr(request, name) not in (None, False)}
+    said = {name: getattr(request, name) for name in request.__slots__}
+    asked = {name: value for name, value in said.items() if value is not None and value is not False}  # 0 is said
     way = asked.pop("way")
     return {
         "focuslab": focuslab.__version__,

@@ -76,7 +76,10 @@ class BlurMap:
         known = np.isfinite(levels)
         if known.sum() < 6 or min(levels.shape) < 2:
             return None
-        y, x = np.meshgrid(np.linspace(0, 1, levels.shape[0]), np.linspace(0, 1, levels.shape[1]), indexing="ij")
+        places = [
+            centres / (centres[0] + centres[-1] + 1) for centres in (self.rows, self.columns)
+        ]  # shares of the field
+        y, x = np.meshgrid(*places, indexing="ij")
         terms = np.stack([np.ones(known.sum()), y[known], x[known]], 1)
         _, down, across = np.linalg.lstsq(terms, levels[known].astype(np.float64), rcond=None)[0]
         return float(down), float(across)
@@ -162,7 +165,7 @@ def blur_map(
     stack
         Any stack.
     index
-        Of the plane; nothing for a stack of one plane.
+        Of the plane; nothing where there is one plane alone.
     model, optics
         As in `focus_curve`.
 
@@ -172,7 +175,7 @@ def blur_map(
         If the plane has no structure.
     """
     loaded = model if isinstance(model, Model) else load_model(model)
-    return finish(blur_map_steps(stack, index, loaded, optics))
+    return finish(blur_map_steps(stack, stack.one_plane(index), loaded, optics))
 
 
 def _starts(size: int, side: int) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import focuslab
 from focuslab.errors import CalibrationError, RequestError
 from focuslab.models.bundle import Model
+from focuslab.models.wiener import WIDEST_BLUR
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts, keeps_remainder
@@ -168,7 +169,7 @@ def focal_stack(
     Parameters
     ----------
     stack, index
-        Stack and index of the plane in it; no index for a stack of one plane.
+        Stack and index of the plane in it; no index where there is one plane alone.
     first, last, planes, unit, level_px, way
         Which focal planes to make, see `SynthesisRequest`.
     model, device
@@ -185,13 +186,18 @@ def focal_stack(
     """
     request = SynthesisRequest(first, last, planes, unit, level_px, way)
     engine = Engine(model if isinstance(model, Model) else load_model(model), device)
-    return finish(focal_stack_steps(stack, index, request, engine))
+    return finish(focal_stack_steps(stack, stack.one_plane(index), request, engine))
 
 
 def _possible(levels: list[float], facts: PlaneFacts, way: Way, model: Model, plan: StackPlan) -> list[float]:
     """Levels that can be drawn, with notes on what is not quite what was asked for."""
     if max(levels) > model.card.levels_px[1] and way == "model":
         plan.note(f"Extrapolated: a blur of {max(levels):.1f} px lies outside the trained range.")
+    if max(levels) > WIDEST_BLUR and way == "optics":
+        plan.note(
+            f"Kernels fade from {WIDEST_BLUR} px of radius on: a blur of {max(levels):.1f} px is drawn too narrow. "
+            "Bin the image first."
+        )
     if way == "optics" and min(levels) < facts.level_px - _SAME:
         plan.note(f"Optics can only blur: planes nearer to focus than {facts.level_px:.1f} px are the plane as it is.")
         return [max(level, facts.level_px) for level in levels]
