@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from focuslab.errors import ImageError, OutputError, RequestError
+from focuslab.errors import CalibrationError, ImageError, OutputError, RequestError
 from focuslab.io import read, read_pattern, write
 from focuslab.io.writing import StackWriter
 from focuslab.stack import Calibration, FocalStack
@@ -249,3 +249,47 @@ def test_a_giant_in_one_compressed_strip_is_refused_with_the_reason(tmp_path: Pa
             read(tmp_path / "a.tif")
     finally:
         tiff_pixels._LARGEST_SEGMENT = before
+
+
+def test_a_file_of_several_images_is_not_taken_for_its_first(tmp_path: Path) -> None:
+    images = [pixels((3, 24, 20), "uint16"), pixels((3, 24, 20), "uint16") + 1]
+    said = {"axes": "ZYX", "PhysicalSizeX": 0.2, "PhysicalSizeXUnit": "µm"}
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tiff:
+        for image, size in zip(images, (0.2, 0.4), strict=True):
+            tiff.write(image, metadata={**said, "PhysicalSizeX": size}, photometric="minisblack")
+    with pytest.raises(ImageError, match=r"holds 2 images .*--series"):
+        read(tmp_path / "a.ome.tif")
+    second = read(tmp_path / "a.ome.tif", series=1)
+    assert np.array_equal(np.asarray(second.array), images[1]) and second.calibration.pixel_size_um == 0.4
+    with pytest.raises(ImageError, match="there is no 2"):
+        read(tmp_path / "a.ome.tif", series=2)
+    with tifffile.TiffWriter(tmp_path / "b.tif") as tiff:
+        tiff.write(images[0][0], metadata=None)
+        tiff.write(images[0][0, ::4, ::4], metadata=None)  # a thumbnail
+    assert read(tmp_path / "b.tif").shape == (24, 20)
+
+
+@pytest.mark.parametrize("family", ["tiff", "imagej"])
+def test_provenance_and_optics_come_back_from_every_tiff(tmp_path: Path, family: str) -> None:
+    said = Calibration(pixel_size_um=0.2, z_step_um=0.5, na=0.5, wavelengths_um=(0.5,))
+    stack = FocalStack(pixels((3, 16, 16), "uint16"), "ZYX", said, {"operation": "test", "notes": ["10 µm"]}, family)
+    write(tmp_path / "a.tif", stack)
+    again = read(tmp_path / "a.tif")
+    assert again.family == family and again.provenance == stack.provenance
+    known = again.calibration
+    assert (known.na, known.wavelengths_um, known.z_step_um) == (0.5, (0.5,), 0.5)
+    assert known.pixel_size_um == pytest.approx(0.2, rel=1e-6)
+
+
+def test_a_pixel_size_that_is_given_needs_no_unit(tmp_path: Path) -> None:
+    image, unit = pixels((16, 16), "uint16"), {"unit": "furlong"}
+    tifffile.imwrite(tmp_path / "a.tif", image, imagej=True, resolution=(1, 1), metadata=unit)
+    with pytest.raises(CalibrationError, match=r"a\.tif: The unit 'furlong'"):
+        read(tmp_path / "a.tif")
+    assert read(tmp_path / "a.tif", pixel_size_um=0.3).calibration.pixel_size_um == 0.3
+
+
+def test_the_unit_of_time_is_heard(tmp_path: Path) -> None:
+    said = {"axes": "TYX", "TimeIncrement": 250.0, "TimeIncrementUnit": "ms"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels((3, 16, 16), "uint8"), metadata=said)
+    assert read(tmp_path / "a.ome.tif").calibration.time_step_s == pytest.approx(0.25)

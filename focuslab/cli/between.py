@@ -12,10 +12,10 @@ __all__ = ["between"]
 
 
 def between(
-    stack: Annotated[Path, typer.Argument(help="TIFF file with a focus axis.")],
+    stack: Annotated[Path, typer.Argument(help="TIFF file or OME-Zarr image with a focus axis.")],
     plane_a: Annotated[int, typer.Argument(help="Index of the plane at t = 0.")],
     plane_b: Annotated[int, typer.Argument(help="Index of the plane at t = 1.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="TIFF file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="TIFF file or OME-Zarr image to write.")],
     t: Annotated[float, typer.Option("--t", help="Position on the line; outside 0..1 is extrapolation.")],
     level_um: Annotated[
         tuple[float, float] | None, typer.Option(help="Distances of the two planes from focus, um.")
@@ -31,12 +31,13 @@ def between(
     nan: opt.KeepNan = "refuse",
     axes: opt.Axes = None,
     focus_axis: opt.FocusAxis = None,
+    series: opt.Series = None,
     model: opt.ModelName = "default",
     device: opt.Device = "auto",
     overwrite: opt.Overwrite = False,
 ) -> None:
     """Interpolate or extrapolate between two focal planes: a + t * (b - a)."""
-    from focuslab.io import StackWriter
+    from focuslab.io import writer_of
     from focuslab.models.zoo import load_model
     from focuslab.refocusing import Engine, between_steps
     from focuslab.refocusing.between import without_z
@@ -46,6 +47,7 @@ def between(
         axes=axes,
         focus_axis=focus_axis,
         rgb=rgb,
+        series=series,
         na=na,
         wavelength_um=wavelength_um,
         index=index,
@@ -53,7 +55,7 @@ def between(
         z_step_um=z_step_um,
     )
     engine = Engine(load_model(model), device)
-    with StackWriter(output, without_z(image, plane_a), overwrite=overwrite) as writer:
+    with writer_of(output, without_z(image, plane_a), overwrite=overwrite) as writer:
         steps = between_steps(
             image,
             plane_a,

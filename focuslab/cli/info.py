@@ -12,18 +12,19 @@ __all__ = ["info"]
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="TIFF file.")],
+    file: Annotated[Path, typer.Argument(help="TIFF file or OME-Zarr image.")],
     axes: opt.Axes = None,
     focus_axis: opt.FocusAxis = None,
+    series: opt.Series = None,
     rgb: opt.Rgb = "per-channel",
 ) -> None:
     """Show axes, type, calibration and optics of an image."""
-    stack = opt.open_stack(file, axes=axes, focus_axis=focus_axis, rgb=rgb)
+    stack = opt.open_stack(file, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series)
     known = stack.calibration
     rows = {
         "axes": " x ".join(f"{n} {a}" for a, n in zip(stack.axes, stack.shape, strict=True)),
         "pixels": str(stack.dtype),
-        "format": {"ome": "OME-TIFF", "imagej": "ImageJ hyperstack", "tiff": "TIFF"}[stack.family],
+        "format": {"ome": "OME-TIFF", "imagej": "ImageJ hyperstack", "tiff": "TIFF", "zarr": "OME-Zarr"}[stack.family],
         "pixel size": f"{known.pixel_size_um:.6g} um" if known.pixel_size_um else "not calibrated",
         "z step": f"{known.z_step_um:.6g} um" if known.z_step_um else "not known",
         "channels": ", ".join(known.channel_names) or "not named",

@@ -19,6 +19,7 @@ __all__ = [
     "Overwrite",
     "PixelSize",
     "Rgb",
+    "Series",
     "Wavelength",
     "ZStep",
     "open_stack",
@@ -53,6 +54,10 @@ Rgb = Annotated[
     Literal["refuse", "per-channel"],
     typer.Option("--rgb", help="What to do with colour images.", rich_help_panel=_FILE),
 ]
+Series = Annotated[
+    int | None,
+    typer.Option("--series", help="Which image of a TIFF that holds several, from 0.", rich_help_panel=_FILE),
+]
 KeepNan = Annotated[
     Literal["refuse", "keep"],
     typer.Option("--nan", help="What to do with pixels that are not finite.", rich_help_panel=_FILE),
@@ -68,6 +73,7 @@ def open_stack(
     axes: str | None = None,
     focus_axis: str | None = None,
     rgb: Literal["refuse", "per-channel"] = "refuse",
+    series: int | None = None,
     na: float | None = None,
     wavelength_um: float | None = None,
     index: float | None = None,
@@ -75,10 +81,5 @@ def open_stack(
     z_step_um: float | None = None,
 ) -> FocalStack:
     """Open a file; what the user says of the optics goes before what the file says."""
-    return read(path, axes=axes, focus_axis=focus_axis, rgb=rgb).calibrated(
-        na=na,
-        wavelength_um=wavelength_um,
-        index=index,
-        pixel_size_um=pixel_size_um,
-        z_step_um=z_step_um,
-    )
+    stack = read(path, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series, pixel_size_um=pixel_size_um)
+    return stack.calibrated(na=na, wavelength_um=wavelength_um, index=index, z_step_um=z_step_um)

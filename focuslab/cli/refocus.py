@@ -44,6 +44,7 @@ def refocus(
     nan: opt.KeepNan = "refuse",
     axes: opt.Axes = None,
     focus_axis: opt.FocusAxis = None,
+    series: opt.Series = None,
     model: opt.ModelName = "default",
     device: opt.Device = "auto",
     tile: Annotated[int, typer.Option(min=128, help="Height of a tile, px.", rich_help_panel="Run")] = 1024,
@@ -72,7 +73,7 @@ def refocus(
     engine = Engine(load_model(model), device)
 
     def opened(path: Path) -> FocalStack:
-        return opt.open_stack(path, axes=axes, focus_axis=focus_axis, rgb=rgb, **optics)
+        return opt.open_stack(path, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series, **optics)
 
     jobs = _jobs(inputs, output, pattern, files, opened, optics)
     failed = 0

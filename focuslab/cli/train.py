@@ -65,4 +65,7 @@ def _pair(text: str) -> tuple[str, object]:
     key, found, value = text.partition("=")
     if not found:
         raise RequestError(f"--set needs key=value, got {text!r}.")
-    return key, yaml.safe_load(value)
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:  # a pattern such as {well}_z{z}.tif
+        return key, value

@@ -116,15 +116,20 @@ class ZarrWriter:
         try:
             shapes = self._pyramid()
             self._group.attrs.put(self._attributes(shapes))
+            old = self._draft.with_name(f"{self._draft.name}.old")
             if self._overwrite and self.path.exists():
-                shutil.rmtree(self.path)
+                self.path.replace(old)  # never half of an image under its name
             self._draft.replace(self.path)
+            shutil.rmtree(old, ignore_errors=True)
             note = self._draft.with_name(f"{self._draft.name}.json")
             note.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n")
             note.replace(sidecar_path(self.path))
         except OSError as failure:
             self._discard()
             raise OutputError(f"{self.path} cannot be written: {failure}.") from failure
+        except BaseException:
+            self._discard()
+            raise
 
     def _discard(self) -> None:
         with contextlib.suppress(OSError):

@@ -5,7 +5,9 @@ Plain and multi-page TIFF, ImageJ hyperstacks, OME-TIFF (also in several files) 
 """
 
 import contextlib
+import json
 import logging
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,16 +17,17 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from focuslab.errors import ImageError
+from focuslab.errors import CalibrationError, ImageError
 from focuslab.io.ome_zarr import is_zarr, open_zarr
 from focuslab.io.plates import fields_of, is_plate, plate_of
-from focuslab.io.tiff_metadata import imagej_calibration, ome_calibration
+from focuslab.io.tiff_metadata import completed, imagej_calibration, ome_calibration, own_notes
 from focuslab.io.tiff_pixels import TiffPixels
 from focuslab.stack import AXES, Calibration, FocalStack, Pixels
 
 __all__ = ["images_of", "read"]
 
 _IMAGES = (".tif", ".tiff", ".zarr")
+_OPENING = threading.Lock()  # while a file is opened, what tifffile logs is ours
 
 
 def read(
@@ -33,6 +36,8 @@ def read(
     axes: str | None = None,
     focus_axis: str | None = None,
     rgb: Literal["refuse", "per-channel"] = "refuse",
+    series: int | None = None,
+    pixel_size_um: float | None = None,
 ) -> FocalStack:
     """Open an image file lazily.
 
@@ -48,6 +53,10 @@ def read(
         unnamed ``I`` or ``Q``).
     rgb
         What to do with colour samples: refuse them, or take red, green and blue as three channels.
+    series
+        Which image of a TIFF that holds several, for instance the positions of a stage; from 0.
+    pixel_size_um
+        Goes before what the file says, which may then be in a unit that is not known.
 
     Returns
     -------
@@ -57,13 +66,14 @@ def read(
     Raises
     ------
     ImageError
-        If the file is not a TIFF, is damaged, or its axes are not known.
+        If the file is not a TIFF, is damaged, holds several images, or its axes are not known.
     CalibrationError
         If the file says a unit or pixel shape that cannot be used.
     """
     path = Path(path)
     if path.is_dir() and is_zarr(path):
-        return open_zarr(path)
+        stack = open_zarr(path)
+        return stack if pixel_size_um is None else stack.calibrated(pixel_size_um=pixel_size_um)
     if not path.is_file():
         raise ImageError(f"There is no file {path}.")
     with _complaints() as complaints:
@@ -76,7 +86,11 @@ def read(
     try:
         if any("offset" in said for said in complaints):
             raise ImageError(f"{path.name} is truncated: it points beyond its own end. Copy it again from its source.")
-        return _open(path, tiff, axes, focus_axis, rgb)
+        stack = _open(path, tiff, _one_of(path, tiff, series), axes, focus_axis, rgb, pixel_size_um)
+        return stack if pixel_size_um is None else stack.calibrated(pixel_size_um=pixel_size_um)
+    except CalibrationError as error:
+        tiff.close()
+        raise CalibrationError(f"{path.name}: {error}") from error
     except Exception:
         tiff.close()
         raise
@@ -94,23 +108,52 @@ def _complaints() -> Iterator[list[str]]:
     """Collect what tifffile logs, which is how it speaks of damage that it reads around."""
     said: list[str] = []
 
+    here = threading.get_ident()
+
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            if record.thread == here:  # another one may be reading another file
+                said.append(record.getMessage())
 
     logger, handler = logging.getLogger("tifffile"), Collector()
-    propagated = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield said
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagated
+    with _OPENING:
+        propagated = logger.propagate
+        logger.addHandler(handler)
+        logger.propagate = False
+        try:
+            yield said
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagated
 
 
-def _open(path: Path, tiff: tifffile.TiffFile, axes: str | None, focus_axis: str | None, rgb: str) -> FocalStack:
-    series = tiff.series[0]
+def _one_of(path: Path, tiff: tifffile.TiffFile, asked: int | None) -> int:
+    """Number of the image to open: the one asked for, or the only one; a thumbnail beside it is none."""
+    if asked is not None:
+        if not 0 <= asked < len(tiff.series):
+            raise ImageError(f"{path.name} holds {len(tiff.series)} images, numbered from 0; there is no {asked}.")
+        return asked
+    height, width = tiff.series[0].keyframe.shape[:2]
+    same = [s for s in tiff.series if s.keyframe is not None and s.keyframe.shape[:2] >= (height, width)]
+    if len(same) > 1:
+        shapes = ", ".join(" x ".join(map(str, s.shape)) for s in tiff.series[:4])
+        raise ImageError(
+            f"{path.name} holds {len(tiff.series)} images ({shapes}{', ...' if len(tiff.series) > 4 else ''}), for "
+            "instance positions of a stage: choose one with --series, from 0, or export one per file."
+        )
+    return 0
+
+
+def _open(
+    path: Path,
+    tiff: tifffile.TiffFile,
+    number: int,
+    axes: str | None,
+    focus_axis: str | None,
+    rgb: str,
+    pixel_size_um: float | None,
+) -> FocalStack:
+    series = tiff.series[number]
     names = _axes(path, series, axes, focus_axis)
     if 0 in series.shape:
         raise ImageError(f"{path.name} is empty: its shape is {series.shape}.")
@@ -129,7 +172,7 @@ def _open(path: Path, tiff: tifffile.TiffFile, axes: str | None, focus_axis: str
         pixels = _Reordered(pixels, [names.index(a) for a in wanted])
     if len(series.shape) != len(wanted):
         raise ImageError(f"{path.name} has {len(series.shape)} dimensions, its axes {names!r} name {len(names)}.")
-    calibration, family, provenance = _described(tiff)
+    calibration, family, provenance = _described(tiff, number, any_unit=pixel_size_um is not None)
     return FocalStack(pixels, wanted, calibration, provenance, family)
 
 
@@ -154,17 +197,19 @@ def _axes(path: Path, series: tifffile.TiffPageSeries, given: str | None, focus_
     return names
 
 
-def _described(tiff: tifffile.TiffFile) -> tuple[Calibration, str, dict[str, Any]]:
+def _described(tiff: tifffile.TiffFile, number: int, *, any_unit: bool) -> tuple[Calibration, str, dict[str, Any]]:
+    """Calibration, family and provenance of an image; of `any_unit`, lengths in unknown units are not known."""
     if tiff.is_ome and tiff.ome_metadata:
-        return ome_calibration(tiff.ome_metadata), "ome", _ome_provenance(tiff.ome_metadata)
+        xml = tiff.ome_metadata
+        return ome_calibration(xml, number, any_unit=any_unit), "ome", _ome_provenance(xml)
     if tiff.is_imagej:
-        return imagej_calibration(tiff), "imagej", {}
-    return Calibration(), "tiff", {}
+        said = own_notes(str((tiff.imagej_metadata or {}).get("focuslab", "")))
+        return completed(imagej_calibration(tiff, any_unit=any_unit), said), "imagej", said.get("provenance", {})
+    said = own_notes(tiff.pages.first.description, "focuslab")
+    return completed(Calibration(), said), "tiff", said.get("provenance", {})
 
 
 def _ome_provenance(xml: str) -> dict[str, Any]:
-    import json
-
     for element in ET.fromstring(xml).iter():
         if element.tag.endswith("}M") and element.get("K") == "focuslab" and element.text:
             said = json.loads(element.text)

@@ -4,6 +4,7 @@ A resolution tag in inch or centimetre alone means nothing in microscopy (72 dpi
 TIFF is uncalibrated.
 """
 
+import json
 import math
 import xml.etree.ElementTree as ET
 from typing import Any
@@ -21,33 +22,37 @@ _UNITS = {
     "μm": 1.0,
     "\\u00b5m": 1.0,
     "micron": 1.0,
-    "microns": 1.0,
     "micrometer": 1.0,
-    "micrometre": 1.0,
     "nm": 1e-3,
     "nanometer": 1e-3,
     "mm": 1e3,
     "millimeter": 1e3,
     "cm": 1e4,
+    "centimeter": 1e4,
     "m": 1e6,
+    "meter": 1e6,
     "inch": 25400.0,
     "in": 25400.0,
     "å": 1e-4,
 }
 _NO_UNIT = {"", "pixel", "pixels", "px", "reference frame", "null"}
+_SECONDS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SQUARE = 0.01  # relative difference of pixel height and width that is taken as square
 
 
-def micrometres(value: float | None, unit: str) -> float | None:
+def micrometres(value: float | None, unit: str, *, any_unit: bool = False) -> float | None:
     """Length in um; None where the unit says that nothing was measured.
 
     Raises
     ------
     CalibrationError
-        If the unit is not known.
+        If the unit is not known; of `any_unit`, the length is then not known either.
     """
     key = unit.strip().lower()
     if value is None or key in _NO_UNIT:
+        return None
+    key = key if key in _UNITS else key.removesuffix("s").replace("metre", "meter")
+    if key not in _UNITS and any_unit:
         return None
     if key not in _UNITS:
         raise CalibrationError(
@@ -64,7 +69,23 @@ def _square(x: float | None, y: float | None) -> float | None:
     return x or y
 
 
-def imagej_calibration(tiff: tifffile.TiffFile) -> Calibration:
+def own_notes(text: str, key: str | None = None) -> dict[str, Any]:
+    """What FocusLab wrote of provenance and calibration into a description, as JSON or below a key of it."""
+    try:
+        said = json.loads(text) if text.startswith("{") else {}
+    except ValueError:
+        return {}
+    said = said.get(key, {}) if key else said
+    return said if isinstance(said, dict) and {"provenance", "calibration"} <= said.keys() else {}
+
+
+def completed(found: Calibration, notes: dict[str, Any]) -> Calibration:
+    """Calibration that a dialect of TIFF says, with what it cannot say from `own_notes`."""
+    own = Calibration.model_validate(notes.get("calibration", {})).model_dump(exclude_defaults=True)
+    return found.replace(**{**own, **found.model_dump(exclude_defaults=True)})
+
+
+def imagej_calibration(tiff: tifffile.TiffFile, *, any_unit: bool = False) -> Calibration:
     """Calibration of an ImageJ hyperstack."""
     said = tiff.imagej_metadata or {}
     unit = str(said.get("unit", ""))
@@ -73,20 +94,20 @@ def imagej_calibration(tiff: tifffile.TiffFile) -> Calibration:
     for name in ("XResolution", "YResolution"):
         tag = tags.get(name)
         top, bottom = tag.value if tag is not None else (0, 1)
-        sizes.append(micrometres(bottom / top if top else None, unit))
+        sizes.append(micrometres(bottom / top if top else None, unit, any_unit=any_unit))
     labels = said.get("Labels")
     channels = said.get("channels", 1)
     names = tuple(str(label) for label in labels[:channels]) if labels and channels > 1 else ()
     interval = float(said.get("finterval", 0) or 0)
     return Calibration(
         pixel_size_um=_square(*sizes),
-        z_step_um=micrometres(abs(float(said.get("spacing", 0) or 0)) or None, unit),
+        z_step_um=micrometres(abs(float(said.get("spacing", 0) or 0)) or None, unit, any_unit=any_unit),
         time_step_s=interval or None,
         channel_names=names,
     )
 
 
-def ome_calibration(xml: str, image: int = 0) -> Calibration:
+def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Calibration:
     """Calibration and optics of one image of an OME-XML document."""
     try:
         root = ET.fromstring(xml)
@@ -102,7 +123,8 @@ def ome_calibration(xml: str, image: int = 0) -> Calibration:
 
     def size(axis: str) -> float | None:
         value = pixels.get(f"PhysicalSize{axis}")
-        return micrometres(float(value) if value else None, pixels.get(f"PhysicalSize{axis}Unit", "um"))
+        unit = pixels.get(f"PhysicalSize{axis}Unit", "um")
+        return micrometres(float(value) if value else None, unit, any_unit=any_unit)
 
     channels = pixels.findall(f"{space}Channel")
     waves = tuple(
@@ -117,10 +139,11 @@ def ome_calibration(xml: str, image: int = 0) -> Calibration:
     if index is None and lens is not None:
         index = immersion.get(lens.get("Immersion", ""))
     step = pixels.get("TimeIncrement")
+    seconds = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"))
     return Calibration(
         pixel_size_um=_square(size("X"), size("Y")),
         z_step_um=size("Z"),
-        time_step_s=float(step) if step else None,
+        time_step_s=float(step) * seconds if step and seconds else None,
         na=_number(lens.get("LensNA")) if lens is not None else None,
         index=index,
         wavelengths_um=waves if any(waves) else (),

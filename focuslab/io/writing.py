@@ -157,6 +157,7 @@ class StackWriter:
 
     def _describe(self) -> None:
         said = json.dumps(self.provenance, default=str)
+        notes = {"provenance": self.provenance, "calibration": self._like.calibration.model_dump(mode="json")}
         with tifffile.TiffFile(self._draft) as tiff:
             old = tiff.pages.first.description
         if self._family == "ome":
@@ -170,10 +171,10 @@ class StackWriter:
                 own = f"urn:uuid:{uuid5(NAMESPACE_URL, self.path.name + said)}"
                 new = re.sub(rb"urn:uuid:[0-9a-f-]{36}", own.encode(), new)
         elif self._family == "imagej":
-            new = (old.rstrip("\n") + f"\nfocuslab={said}\n").encode("ascii", "backslashreplace")
+            new = (old.rstrip("\n") + f"\nfocuslab={json.dumps(notes, default=str)}\n").encode("ascii", "replace")
         else:
             layout = json.loads(old) if old.startswith("{") else {}
-            new = json.dumps({**layout, "focuslab": self.provenance}, default=str).encode("ascii", "backslashreplace")
+            new = json.dumps({**layout, "focuslab": notes}, default=str).encode("ascii")
         tifffile.tiffcomment(self._draft, new)
 
 
