@@ -176,6 +176,102 @@ def test_two_planes(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
     assert noise_gain(0.5) == pytest.approx(0.707, abs=1e-3) and noise_gain(8) == pytest.approx(10.63, abs=0.01)
 
 
+def test_what_two_planes_show_is_applied(viewer: Any, panel: RefocusPanel, qtbot: Any, settle: Any) -> None:
+    viewer.add_image(STACK, name="stack", **SPACE)
+    type_optics(panel, na=0.5, wavelength_um=0.461)
+    panel.tabs.setCurrentWidget(panel.pair)
+    panel.pair.a.setValue(2)
+    panel.pair.b.setValue(1)
+    panel.pair.slider.set_value(1.6)
+    settle()
+    with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
+        panel.applying.apply.click()
+    made, shown = viewer.layers["stack between planes"], np.asarray(panel.preview.layer.data)
+    assert np.abs(made.data.astype(float) - shown).max() <= 0.01 * np.ptp(shown)
+    said = made.metadata["focuslab"]["provenance"]
+    assert said["operation"] == "between" and said["request"] == {"plane_a": 2, "plane_b": 1, "t": 1.6}
+    qtbot.waitUntil(panel.applying.apply.isEnabled, timeout=60_000)
+    panel.applying.scope.setCurrentIndex(2)
+    panel.applying.apply.click()
+    qtbot.waitUntil(lambda: not panel.applying.job.running, timeout=60_000)  # one picture, refused for all
+    assert [layer.name for layer in viewer.layers].count("stack refocused") == 0
+
+
+def test_a_plane_without_structure_is_applied_unchanged(
+    viewer: Any, panel: RefocusPanel, qtbot: Any, settle: Any
+) -> None:
+    noise = np.random.default_rng(0).normal(500, 20, (128, 128)).astype(np.uint16)
+    viewer.add_image(noise, name="noise", scale=(0.645, 0.645), units="um", axis_labels=("y", "x"))
+    settle()
+    assert "No structure" in panel.shift.about.text()
+    panel.shift.slider.set_value(3.0)
+    settle()
+    with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
+        panel.applying.apply.click()
+    assert np.array_equal(panel.applying.result.data, noise)
+    with qtbot.waitSignal(panel.trust.job.finished, timeout=120_000):
+        panel.trust.check.click()
+    assert "No structure" in panel.trust.about.text()
+
+
+def test_a_level_that_was_read_is_not_called_given(viewer: Any, panel: RefocusPanel, qtbot: Any, settle: Any) -> None:
+    viewer.add_image(STACK[2], name="plane", scale=(0.645, 0.645), units="um", axis_labels=("y", "x"))
+    for level, said in ((None, "estimated"), (8.0, "given")):
+        if level is not None:
+            panel.shift.level.setValue(level)
+        settle()
+        with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
+            panel.applying.apply.click()
+        record = panel.applying.result.metadata["focuslab"]["provenance"]["planes"][0]
+        assert record["level"] == said and ("confidence" in record) == (said == "estimated")
+        qtbot.waitUntil(panel.applying.apply.isEnabled, timeout=60_000)
+
+
+def test_a_result_is_never_saved_over_what_is_open(
+    viewer: Any, panel: RefocusPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from focuslab_napari.opening import open_file
+    from qtpy.QtWidgets import QFileDialog, QMessageBox
+
+    raw = tmp_path / "cells.ome.tif"
+    focuslab.write(raw, focuslab.FocalStack(STACK[2]))
+    before = raw.read_bytes()
+    panel.applying.result = open_file(viewer, raw, focuslab.read(raw))
+    asked: list[str] = []
+    answers = iter([QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes])
+    monkeypatch.setattr(QMessageBox, "question", lambda *said: (asked.append(said[2]), next(answers))[1])
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "cells.tif"), ""))
+    for _ in range(2):  # the name becomes that of the raw data: asked first, and refused even then
+        panel.applying._ask_where()
+        assert raw.read_bytes() == before
+    assert len(asked) == 2 and "cells.ome.tif" in asked[0]
+
+
+def test_taking_the_panel_out_of_its_dock_lets_go(viewer: Any, qtbot: Any) -> None:
+    made = RefocusPanel(viewer)
+    dock = viewer.window.add_dock_widget(made, name="Refocus")
+    layer = viewer.add_image(STACK[2], scale=(0.645, 0.645), units="um", axis_labels=("y", "x"))
+    qtbot.waitUntil(lambda: made.preview.layer is not None and not made.preview.busy, timeout=120_000)
+    viewer.window.remove_dock_widget(dock)
+    qtbot.waitUntil(lambda: list(viewer.layers) == [layer], timeout=60_000)
+    layer.data = STACK[1]  # nobody hears of it any more
+    qtbot.wait(200)
+    assert list(viewer.layers) == [layer] and not made.preview.busy
+
+
+def test_a_result_made_again_is_where_it_belongs(viewer: Any) -> None:
+    from focuslab_napari.results import put_result
+
+    layer = viewer.add_image(STACK[2], name="plane")
+    sheet = np.zeros((9, 32, 32), np.float32)
+    for corner in (0.0, 40.0):
+        where = {"translate": (0, corner, corner), "scale": (1, 1, 1), "rotate": np.eye(3), "affine": np.eye(4)}
+        names = {"units": ("pixel",) * 3, "axis_labels": ("s", "y", "x")}
+        made = put_result(viewer, layer, "sheet", sheet, {}, kept=(0, 1), **where, **names)
+        assert tuple(made.translate) == (0, corner, corner)
+    assert len(viewer.layers) == 2
+
+
 def test_compare_check_and_classical(viewer: Any, panel: RefocusPanel, qtbot: Any, settle: Any) -> None:
     viewer.add_image(STACK, name="stack", **SPACE)
     type_optics(panel, na=0.5, wavelength_um=0.461)

@@ -1,5 +1,7 @@
 """The other panels in a real viewer: focus, synthesis, batch, training."""
 
+import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from focuslab_napari.panel import Panel
 from focuslab_napari.synthesis_panel import OPTICS, SynthesisPanel
 from focuslab_napari.training_panel import NOTHING, TrainingPanel
 from focuslab_napari.training_process import TrainingOrder
+from focuslab_training.status import TrainingStatus
 
 STACK, TRUTH = sample("nuclei_20x")
 
@@ -216,7 +219,7 @@ def test_what_training_refuses_and_orders(opened: Any, qtbot: Any, tmp_path: Pat
     panel.train.click()
     assert "folder of focal stacks" in panel.about.text()
     panel.source.setCurrentText(LAYERS)
-    order = panel._order()
+    order = panel._order(tmp_path / "model")
     assert order.keep_none_apart  # one stack cannot be split
     assert focuslab.read(next(order.data.glob("*.tif"))).shape == STACK.shape  # type: ignore[union-attr]
     command = TrainingOrder("finetune", tmp_path, tmp_path, 4.0, "default", "cpu", {"na": 0.5}).command()
@@ -228,6 +231,20 @@ def test_what_training_refuses_and_orders(opened: Any, qtbot: Any, tmp_path: Pat
     panel.train.click()
     qtbot.waitUntil(panel.train.isEnabled, timeout=240_000)
     assert "No usable focal stack" in panel.about.text()
+
+
+def test_a_run_that_was_killed_can_be_gone_on_with(opened: Any, tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    folder = tmp_path / "model"
+    (folder / "training").mkdir(parents=True)
+    status = TrainingStatus("smoke", ("autoencoder",), process=gone.pid)
+    (folder / "training" / "status.json").write_text(json.dumps(dataclasses.asdict(status)))
+    panel = opened(TrainingPanel)
+    panel.output.line.setText(str(folder))
+    panel.output.changed.emit()
+    panel.look()
+    assert panel.train.isEnabled() and "ended from outside" in panel.about.text()
 
 
 def test_panels_start_without_torch() -> None:

@@ -9,7 +9,7 @@ References
 """
 
 import math
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from dataclasses import replace
 from typing import Any
 
@@ -47,6 +47,7 @@ def between_steps(
     optics: Optics | None = None,
     keep_nan: bool = False,
     tile: int = DEFAULT_TILE,
+    only: Collection[tuple[int, ...]] | None = None,
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Draw the picture at `t` on the line through two focal planes, for all channels and time points.
 
@@ -68,6 +69,8 @@ def between_steps(
         Overrides what the stack says of its microscope.
     keep_nan, tile
         As in `refocus_steps`.
+    only
+        Channels and time points to draw, as indices of `out`; all if not given, the others are not written.
 
     Returns
     -------
@@ -94,9 +97,10 @@ def between_steps(
         focus = focus_plane % stack.size("Z")
         if (plane_a - focus) * (plane_b - focus) < 0:
             plan.note("The two planes lie on different sides of focus: the line between them is not defocus.")
-    total, done = int(np.prod(stack.shape)) // stack.size("Z"), 0
-    records = []
-    for index in np.ndindex(*(n for i, n in enumerate(stack.shape[:-2]) if i != z_axis)):
+    wanted = [index for index in view.planes() if only is None or index in only]
+    total, done = len(wanted) * stack.plane_shape[0] * stack.plane_shape[1], 0
+    records: list[dict[str, Any]] = []
+    for index in wanted:
         ends = tuple((*index[:z_axis], z, *index[z_axis:]) for z in (plane_a, plane_b))
         channel = stack.position(ends[0], "C")
         microscope = every[channel] or Optics.nominal()

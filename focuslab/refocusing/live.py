@@ -137,9 +137,10 @@ class LiveView:
         """
         if lacking := self.missing(tile):
             raise RequestError(f"A rectangle is drawn once it is encoded; {len(lacking)} parts are missing: encode it.")
+        regions = list(self._known)  # another thread may turn the view to another rectangle meanwhile
         for exact in (False, True):
             counts = np.empty((tile.y1 - tile.y0, tile.x1 - tile.x0), np.float32)
-            for known in self._known:
+            for known in regions:
                 if (part := _common(tile, known.tile)) is not None:
                     inside = (slice(part.y0 - tile.y0, part.y1 - tile.y0), slice(part.x0 - tile.x0, part.x1 - tile.x0))
                     counts[inside] = self._draw(known, part, position, exact)

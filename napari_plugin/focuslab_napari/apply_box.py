@@ -7,12 +7,21 @@ from typing import Any
 from napari.utils.notifications import show_info, show_warning
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QPushButton, QSpinBox, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QMessageBox, QPushButton, QSpinBox, QWidget
 
 from focuslab.errors import FocusLabError
-from focuslab_napari.applying import ALL, PLANE, STACK, Application, apply_steps, plane_calibration, save_layer
+from focuslab_napari.applying import (
+    ALL,
+    PLANE,
+    STACK,
+    Application,
+    apply_steps,
+    plane_calibration,
+    result_path,
+    save_layer,
+)
 from focuslab_napari.jobs import JobBar
-from focuslab_napari.results import put_result
+from focuslab_napari.results import places_of, put_result
 from focuslab_napari.session import Session
 
 __all__ = ["FROM_STEP", "SHARPEST", "SHIFT", "ApplyBox"]
@@ -94,9 +103,8 @@ class ApplyBox(QWidget):
         image = asked.image
         if asked.scope == PLANE:
             of_plane, kept = plane_calibration(image.stack, asked.index), (layer.ndim - 2, layer.ndim - 1)
-            result = put_result(
-                self.viewer, layer, "refocused plane", pixels, provenance, calibration=of_plane, kept=kept
-            )
+            kind = "refocused plane" if asked.pair is None else "between planes"
+            result = put_result(self.viewer, layer, kind, pixels, provenance, calibration=of_plane, kept=kept)
         else:
             look = {"rgb": True} if layer.rgb else {}
             pixels = image.to_layer(pixels, layer.rgb)
@@ -116,11 +124,21 @@ class ApplyBox(QWidget):
         path, _ = QFileDialog.getSaveFileName(
             self, "Save as OME-TIFF", f"{self.result.name}.ome.tif", "OME-TIFF (*.ome.tif)"
         )
-        if path:
-            self.save_to(Path(path))
+        if not path:
+            return
+        final = result_path(Path(path))
+        if final != Path(path) and final.exists():  # the dialog has asked about another name
+            answer = QMessageBox.question(self, "Save as OME-TIFF", f"{final.name} exists already. Replace it?")
+            if answer != QMessageBox.StandardButton.Yes:
+                return
+        self.save_to(final)
 
     def save_to(self, path: Path) -> None:
-        """Write the result."""
+        """Write the result; never over a file that a layer is drawn from."""
+        final = result_path(path).resolve()
+        if any(final == place for layer in self.viewer.layers for place in places_of(layer)):
+            show_warning(f"{final.name} is open in this viewer: save the result under another name.")
+            return
         try:
             written = save_layer(self.result, path)
             show_info(f"Saved {written.name}.")

@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 from focuslab.errors import RequestError
 from focuslab.stack import Calibration, FocalStack
 from focuslab_napari.layers import LayerImage, read_layer
-from focuslab_napari.preferences import preference
+from focuslab_napari.preferences import preference, typed_numbers
 from focuslab_napari.session import Move, Session
 
-__all__ = ["ALL", "PLANE", "STACK", "Application", "apply_steps", "plane_calibration", "save_layer"]
+__all__ = [
+    "ALL",
+    "PLANE",
+    "STACK",
+    "Application",
+    "Pair",
+    "apply_steps",
+    "plane_calibration",
+    "result_path",
+    "save_layer",
+]
 
 PLANE, STACK, ALL = "this plane", "all focal planes here", "everything (channels, time points)"
 
@@ -35,6 +45,10 @@ class Application:
         Level of all planes, where it is known.
     focus_plane
         Plane in focus, where levels follow from the focus step.
+    estimate
+        What `level_px` was read with, if it was not typed.
+    pair
+        Focal planes A and B on whose line the move is, with their levels, px, where they are known.
     """
 
     image: LayerImage
@@ -45,6 +59,17 @@ class Application:
     focus_plane: int | None
     model: str
     device: str
+    estimate: Any = None
+    pair: "Pair | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two focal planes, and their levels, px, if both are known."""
+
+    a: int
+    b: int
+    levels_px: tuple[float, float] | None
 
 
 def apply_steps(session: Session, asked: Application) -> Generator[Any, None, tuple[NDArray[Any], dict[str, Any]]]:
@@ -57,6 +82,8 @@ def apply_steps(session: Session, asked: Application) -> Generator[Any, None, tu
     """
     from focuslab.refocusing import RefocusRequest, refocus_steps
 
+    if asked.pair is not None:
+        return (yield from _between(session, asked, asked.pair))
     stack = asked.image.stack
     where = {} if asked.move is None else {f"shift_{asked.move.unit}": asked.move.value}
     request = RefocusRequest(
@@ -67,7 +94,39 @@ def apply_steps(session: Session, asked: Application) -> Generator[Any, None, tu
     engine = session.engine(asked.model, asked.device)
     steps = refocus_steps(stack, request, engine, out, keep_nan=True, tile=int(preference("tile")) // 8 * 8, only=only)
     provenance = yield from steps
+    if asked.estimate is not None and asked.level_px is not None:  # it was read, for the picture on screen
+        read = {"structure": round(asked.estimate.structure, 3), "confidence": round(asked.estimate.confidence, 3)}
+        provenance["planes"] = [record | read | {"level": "estimated"} for record in provenance["planes"]]
     return np.asarray(out.pixels if isinstance(out, _OnePlane) else out), provenance
+
+
+def _between(
+    session: Session, asked: Application, pair: Pair
+) -> Generator[Any, None, tuple[NDArray[Any], dict[str, Any]]]:
+    """The picture on the line through two focal planes, at the channel and time on screen."""
+    from focuslab.refocusing import between_steps
+
+    stack = asked.image.stack
+    if asked.scope != PLANE:
+        raise RequestError(f"Two planes give one picture: apply it to {PLANE!r}.")
+    if asked.move is None:
+        raise RequestError("Between two planes t says where to go: choose to move by the slider's shift.")
+    if "Z" not in stack.axes:
+        raise RequestError("Two planes need a focus axis: choose it under Focus axis.")
+    at, out = stack.axes.index("Z"), _OnePlane(stack)
+    provenance = yield from between_steps(
+        stack,
+        pair.a,
+        pair.b,
+        asked.move.value,
+        session.engine(asked.model, asked.device),
+        out,
+        levels_px=pair.levels_px,
+        keep_nan=True,
+        tile=int(preference("tile")) // 8 * 8,
+        only=[(*asked.index[:at], *asked.index[at + 1 :])],
+    )
+    return out.pixels, provenance
 
 
 def save_layer(layer: Any, path: Path, *, overwrite: bool = True) -> Path:
@@ -81,14 +140,18 @@ def save_layer(layer: Any, path: Path, *, overwrite: bool = True) -> Path:
     from focuslab.io import write
 
     said = layer.metadata.get("focuslab", {})
-    image = read_layer(layer, per_channel=True)
+    image = read_layer(layer, typed=typed_numbers(layer), per_channel=True)
     known = {k: v for k, v in said.get("calibration", {}).items() if v is not None}
     calibration = Calibration(**{**known, **{k: v for k, v in image.stack.calibration.model_dump().items() if v}})
     stack = replace(image.stack, calibration=calibration, provenance=said.get("provenance", {}), family="ome")
-    name = (
-        path.name if path.name.lower().endswith((".ome.tif", ".ome.tiff")) else f"{path.name.split('.tif')[0]}.ome.tif"
-    )
-    return write(path.with_name(name), stack, overwrite=overwrite)
+    return write(result_path(path), stack, overwrite=overwrite)
+
+
+def result_path(path: Path) -> Path:
+    """Path that a result is written to: an OME-TIFF has its own ending."""
+    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return path
+    return path.with_name(f"{path.name.split('.tif')[0]}.ome.tif")
 
 
 def _planes(stack: FocalStack, asked: Application) -> list[tuple[int, ...]] | None:

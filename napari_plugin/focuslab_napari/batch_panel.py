@@ -119,6 +119,9 @@ class BatchPanel(Panel):
             except FocusLabError as error:
                 opened = _refused(error)
             jobs.append(Job(layer.name, opened, output / f"{name}.ome.tif"))
+        targets = [job.target for job in jobs]
+        if twice := sorted({target.name for target in targets if targets.count(target) > 1}):
+            raise RequestError(f"Several layers would be written as {twice[0]}: rename all but one of them.")
         return jobs
 
     def _request(self) -> Any:

@@ -68,6 +68,9 @@ class FocusPanel(Panel):
         if (here := self._here()) is None:
             return
         layer, image, index = here
+        if self.job.running:
+            show_warning("One job is running already: wait for it, or cancel it.")
+            return
         planes = image.stack.line(index, self.axis)
         self.found, self._measured = [], (self.images.content, self.axis)
         self.about.setText("")

@@ -38,6 +38,7 @@ class ImageBox(QWidget):
         self.viewer = viewer
         self.image: LayerImage | None = None
         self._version: dict[str, int] = {}
+        self._heard: list[tuple[Any, Any]] = []
         self.layers = QComboBox()
         self.layers.setToolTip("Image layer to refocus")
         self.focus_axis = QComboBox()
@@ -99,6 +100,9 @@ class ImageBox(QWidget):
         """Let go of the viewer."""
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             event.disconnect(self._list)
+        for event, deed in self._heard:
+            event.disconnect(deed)
+        self._heard.clear()
 
     def _lay_out(self) -> None:
         form = QFormLayout(self)
@@ -132,16 +136,25 @@ class ImageBox(QWidget):
             self.layers.addItem(layer.name, layer.unique_id)
             if layer.unique_id not in self._version:
                 self._version[layer.unique_id] = 0
-                layer.events.name.connect(self._list)
-                layer.events.data.connect(lambda _, layer=layer: self._replaced(layer))
-                looks = layer.events
-                for event_of in (looks.scale, looks.units, looks.axis_labels, looks.metadata):
-                    event_of.connect(lambda _, layer=layer: self.read() if layer is self.layer else None)
+                self._listen(layer)
         at = self.layers.findData(before)
         self.layers.setCurrentIndex(at if at >= 0 else len(found) - 1)
         self.layers.blockSignals(False)
         if self.layers.currentData() != before:
             self._chosen()
+
+    def _listen(self, layer: Any) -> None:
+        """Hear of new names, pixels, scales of a layer, until the panel is closed."""
+        events = layer.events
+        looks = (events.scale, events.units, events.axis_labels, events.metadata)
+        heard = [
+            (events.name, self._list),
+            (events.data, lambda _: self._replaced(layer)),
+            *((look, lambda _: self.read() if layer is self.layer else None) for look in looks),
+        ]
+        for event, deed in heard:
+            event.connect(deed)
+        self._heard += heard
 
     def _chosen(self, _: int = 0) -> None:
         layer = self.layer

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFormLayout, QGroupBox, QLabel, QScrollArea, QVBoxLayout, QWidget
 
@@ -33,6 +33,12 @@ class Panel(QScrollArea):
         deeds, self._letting_go = self._letting_go, []
         for deed in deeds:
             deed()
+
+    def event(self, event: QEvent) -> bool:
+        """Let go of everything when napari takes the panel out of its dock, which it does without closing it."""
+        if event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
+            self.close_panel()
+        return bool(super().event(event))
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802, Qt calls it so
         """Let go of everything when the dock is closed."""

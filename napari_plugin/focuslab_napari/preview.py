@@ -91,6 +91,8 @@ class LivePreview(QObject):
         if wished is None:
             self.clear()
             return
+        if self.shown is not None and self.shown[0].content != wished[1].content:
+            self.shown = None  # pixels of another layer
         self._source, self._newest = wished
         if self._worker is None:
             self._start()

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QTabWidget, QWidget
 
 from focuslab.optics.optics import Optics
 from focuslab_napari.apply_box import FROM_STEP, SHARPEST, ApplyBox
-from focuslab_napari.applying import PLANE, Application
+from focuslab_napari.applying import PLANE, Application, Pair
 from focuslab_napari.compare_box import CompareBox, sheet_moves
 from focuslab_napari.image_box import ImageBox
 from focuslab_napari.model_box import ModelBox
@@ -88,17 +88,29 @@ class RefocusPanel(Panel):
             return None
         by_step = self.applying.levels.currentText() == FROM_STEP
         scope = self.applying.scope.currentText()
+        # The plane on screen is applied at the level that it was seen at; without structure it was seen at none.
+        seen = scope == PLANE and not by_step and self.shift.sure
+        move = self.pair.move if self._two else self.shift.move
         return layer, Application(
             image=image,
             index=self._index(),
             scope=scope,
-            move=None if self.applying.how.currentText() == SHARPEST else self.shift.move,
-            # The plane on screen is applied at the level that it was seen at.
-            level_px=self.shift.level_px if scope == PLANE and not by_step else None,
+            move=None if self.applying.how.currentText() == SHARPEST else move,
+            level_px=self.shift.level_px if seen else None,
             focus_plane=self.applying.focus.value() if by_step else None,
             model=self.model.model,
             device=self.model.device,
+            estimate=self.shift.estimate if seen else None,
+            pair=self._pair() if self._two else None,
         )
+
+    def _pair(self) -> Pair:
+        """Planes A and B, at the levels that they are seen at."""
+        _, typed = self._planes()
+        a, b = self.pair.a.value(), self.pair.b.value()
+        seen = [self.pair.level_of(z) for z in (a, b)]
+        first, second = (t if t is not None else level for t, level in zip(typed or (None, None), seen, strict=True))
+        return Pair(a, b, None if first is None or second is None else (first, second))
 
     @property
     def _two(self) -> bool:
@@ -230,4 +242,5 @@ class RefocusPanel(Panel):
         wished = self.application()
         if wished is None:
             return None
-        return wished[0], replace(wished[1], scope=PLANE, move=None, level_px=self.shift.level_px, focus_plane=None)
+        level = self.shift.level_px if self.shift.sure else None
+        return wished[0], replace(wished[1], scope=PLANE, move=None, level_px=level, focus_plane=None, pair=None)

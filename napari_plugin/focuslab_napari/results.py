@@ -1,11 +1,12 @@
 """Results as layers: like the layer they came from, and one layer per kind of result, renewed when made again."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["put_result", "same_place"]
+__all__ = ["places_of", "put_result", "same_place"]
 
 
 def same_place(layer: Any, kept: Sequence[int] | None = None) -> dict[str, Any]:
@@ -81,6 +82,10 @@ def put_result(
         if said.get("result_of") == source.unique_id and said.get("kind") == kind and layer.data.shape == data.shape:
             layer.data = data
             layer.metadata["focuslab"] = about
+            # The user's contrast and colours stay, unless the result has its own.
+            for name, value in {**same_place(source, kept), **look}.items():
+                if name not in ("rgb", "visible"):
+                    setattr(layer, name, value)
             return layer
     like = {"contrast_limits": source.contrast_limits, "colormap": source.colormap, "gamma": source.gamma}
     return viewer.add_image(
@@ -89,3 +94,9 @@ def put_result(
         metadata={"focuslab": about},
         **{**same_place(source, kept), **like, **look},
     )
+
+
+def places_of(layer: Any) -> list[Path]:
+    """Files that a layer is drawn from."""
+    said = (layer.source.path, layer.metadata.get("focuslab", {}).get("path"))
+    return [Path(path).resolve() for path in said if path]

@@ -1,8 +1,9 @@
 """What stays loaded between the moves of a slider, without Qt: the model, the levels of planes, their live views.
 
-Everything here runs in a worker thread, one request at a time.
+Everything here runs in worker threads, one step of one request at a time.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -104,19 +105,31 @@ class Session:
     _maps: dict[Any, Any] = field(default_factory=dict)
     _levels: dict[Any, Any] = field(default_factory=dict)
     _views: dict[Any, "LiveView"] = field(default_factory=dict)
+    _lock: Any = field(default_factory=threading.RLock)
 
     def engine(self, model: str, device: str) -> "Engine":
         """Engine of a model, by name or path, on a device; the last one is kept."""
         from focuslab.models.zoo import load_model
         from focuslab.refocusing import Engine
 
-        if (model, device) not in self._engines:
-            self._engines = {(model, device): Engine(load_model(model), device)}
-            self._views.clear()
-        return self._engines[model, device]
+        with self._lock:
+            if (model, device) not in self._engines:
+                self._engines = {(model, device): Engine(load_model(model), device)}
+                self._views.clear()
+            return self._engines[model, device]
 
     def pictures(self, request: ViewRequest) -> "Iterator[LevelFound | Encoding | Picture]":
         """Levels as they become known, then the pictures; may be left at any yield."""
+        steps = self._steps(request)
+        while True:
+            with self._lock:  # a contact sheet and the preview draw from the same views
+                try:
+                    made = next(steps)
+                except StopIteration:
+                    return
+            yield made
+
+    def _steps(self, request: ViewRequest) -> "Iterator[LevelFound | Encoding | Picture]":
         from focuslab.refocusing.plan import SMALLEST
 
         stack = request.image.stack
@@ -132,10 +145,10 @@ class Session:
             yield found
             known.append(found)
         view, tile, bins = self._view(request, engine, known)
-        if view.missing(tile):
+        while view.missing(tile):
             yield Encoding(tile.pixels, bins)
-        for _ in view.encode(tile):
-            yield Encoding(tile.pixels, bins)
+            for _ in view.encode(tile):
+                yield Encoding(tile.pixels, bins)
         position = request.move.position(view.planes[0][1], bins)
         yield from view.pictures(tile, position)
 

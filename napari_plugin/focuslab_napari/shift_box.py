@@ -1,11 +1,16 @@
 """The slider: how far to move the plane on screen, in um where the image is calibrated, else in px of blur."""
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from focuslab.optics.optics import Optics
 from focuslab_napari.range_slider import RangeSlider
 from focuslab_napari.session import LevelFound, Move
+
+if TYPE_CHECKING:
+    from focuslab.refocusing.levels import LevelEstimate
 
 __all__ = ["ShiftBox"]
 
@@ -46,6 +51,7 @@ class ShiftBox(QWidget):
         self._trained = (0.0, 45.0)
         self._index: tuple[int, ...] = ()
         self._level_px: float | None = None
+        self.estimate: LevelEstimate | None = None  # what the level was read with; None for a typed one
         self._to_sharpest = False
         self._said = ""
         rows = QVBoxLayout(self)
@@ -78,6 +84,11 @@ class ShiftBox(QWidget):
         """Level of the plane on screen, px, once it is known."""
         return self._level_px
 
+    @property
+    def sure(self) -> bool:
+        """Whether the level is typed, or was read from structure."""
+        return self._level_px is not None and (self.estimate is None or self.estimate.found)
+
     def typed_level(self, index: tuple[int, ...]) -> float | None:
         """Level that was typed for a plane, px."""
         return self.typed.get(index)
@@ -87,7 +98,7 @@ class ShiftBox(QWidget):
         if (index, optics, trained) == (self._index, self.optics, self._trained):
             return
         self._index, self.optics, self._trained = index, optics, trained
-        self._level_px = self.typed.get(index)
+        self._level_px, self.estimate = self.typed.get(index), None
         self._set_range()
 
     def tell(self, found: LevelFound) -> None:
@@ -98,7 +109,7 @@ class ShiftBox(QWidget):
         self.level.blockSignals(True)
         self.level.setValue(self._shown(found.level_px))
         self.level.blockSignals(False)
-        sure = found.estimate
+        sure = self.estimate = found.estimate
         if sure is None:
             said = "Level as typed."
         elif not sure.found:
@@ -133,7 +144,7 @@ class ShiftBox(QWidget):
 
     def _level_typed(self, value: float) -> None:
         self.typed[self._index] = value if self.optics is None else self.optics.radius_px(value)
-        self._level_px = self.typed[self._index]
+        self._level_px, self.estimate = self.typed[self._index], None
         self._set_range()
         self.changed.emit()
 

@@ -1,5 +1,6 @@
 """The training panel: a new model from focal stacks, in a process of its own; the loss and pictures while it learns."""
 
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -90,10 +91,11 @@ class TrainingPanel(Panel):
         from focuslab_training.status import TrainingStatus
 
         try:
-            order = self._order()
-            said = TrainingStatus.of(order.output)
-            if said is not None and not order.resume:
-                raise RequestError(f"{order.output} holds a run already: go on with it, or name another folder.")
+            if (output := self.output.path) is None:
+                raise RequestError("Name a folder for the new model.")
+            if TrainingStatus.of(output) is not None and not self.resume.isChecked():
+                raise RequestError(f"{output} holds a run already: go on with it, or name another folder.")
+            order = self._order(output)
             self.process = start_training(order)
         except FocusLabError as error:
             self._say(str(error))
@@ -103,12 +105,23 @@ class TrainingPanel(Panel):
         self.about.setText("Starting ...")
 
     def end(self) -> None:
-        """Stop the run that is watched; it writes its best model."""
-        if self._watched is not None:
+        """Stop the run that is watched; it writes its best model, once it has begun to learn."""
+        from focuslab_training.status import TrainingStatus
+
+        if (output := self._watched) is None:
+            return
+        status = TrainingStatus.of(output)
+        if self.process is not None and (status is None or status.process != self.process.pid):
+            self.process.terminate()
+            self._timer.stop()
+            self.process, self._watched = None, None
+            self.train.setEnabled(True)
+            self.about.setText("Stopped before the first step.")
+        else:
             with suppress(OSError):
-                stop_training(self._watched)
-            self.stop.setEnabled(False)
+                stop_training(output)
             self.about.setText("Stopping ...")
+        self.stop.setEnabled(False)
 
     def watch(self) -> None:
         """Watch the run in the folder of the new model, if there is one, in whichever process it is."""
@@ -145,9 +158,7 @@ class TrainingPanel(Panel):
         self.picture.clear()
         self._timer.start(_EVERY)
 
-    def _order(self) -> TrainingOrder:
-        if (output := self.output.path) is None:
-            raise RequestError("Name a folder for the new model.")
+    def _order(self, output: Path) -> TrainingOrder:
         source, count, data = self.source.currentText(), 2, None
         if source == FOLDER:
             data = self.folder.path
@@ -176,7 +187,10 @@ class TrainingPanel(Panel):
         chosen = [layer for layer in image_layers(self.viewer.layers) if layer in self.viewer.layers.selection]
         if not chosen:
             raise RequestError("Select image layers in the layer list first.")
-        folder.mkdir(parents=True, exist_ok=True)
+        if self.resume.isChecked() and folder.is_dir():  # a run goes on with what it began with
+            return sum(1 for _ in folder.glob("*.tif"))
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         for i, layer in enumerate(chosen):
             save_layer(layer, folder / f"{i}_{layer.name.replace('/', '-')}", overwrite=True)
         return len(chosen)

@@ -1,5 +1,6 @@
 """A whole training run: from a recipe to a bundle."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from focuslab_training.card import model_card
 from focuslab_training.data.module import open_data
 from focuslab_training.parts import Machines, TrainingProgress, train_part
 from focuslab_training.recipe import Recipe
-from focuslab_training.status import TrainingStatus
+from focuslab_training.status import STOP, TrainingStatus
 
 __all__ = ["Machines", "TrainingProgress", "train"]
 
@@ -76,6 +77,8 @@ def train(
         raise RequestError(
             f"A batch of {recipe.batch} cannot be shared by {machines.devices * machines.nodes} processes."
         )
+    with contextlib.suppress(OSError):  # of an earlier run; whoever stops this one does it from now on
+        (work / STOP).unlink(missing_ok=True)
     pl.seed_everything(recipe.seed, verbose=False)
     dataset = open_data(recipe, data)
     for sentence in dataset.gathered.skipped if dataset.gathered else ():

@@ -6,6 +6,7 @@ A watcher stops a run by a file named `STOP` in the same folder. Nothing here ne
 import contextlib
 import json
 import os
+import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,8 +35,8 @@ class TrainingStatus:
         ``running``, ``finished``, ``stopped`` by the user, or ``failed``.
     error
         Why it failed.
-    process
-        Id of the process that trains.
+    process, host
+        Id of the process that trains, and the machine that it is on.
     """
 
     recipe: str
@@ -47,22 +48,25 @@ class TrainingStatus:
     state: State = "running"
     error: str = ""
     process: int = field(default_factory=os.getpid)
+    host: str = field(default_factory=platform.node)
 
     @classmethod
     def of(cls, output: Path) -> Self | None:
         """Status of the run whose bundle is written to a folder; None if there is none."""
         try:
             said = json.loads((output / _FOLDER / _FILE).read_text())
-            return cls(**{**said, "parts": tuple(said["parts"])})
+            status = cls(**{**said, "parts": tuple(said["parts"])})
         except (OSError, ValueError, TypeError):
             return None
+        if status.state == "running" and status.host == platform.node() and not _alive(status.process):
+            status.state, status.error = "failed", "it was ended from outside"
+        return status
 
     @classmethod
     @contextlib.contextmanager
     def kept(cls, output: Path, recipe: Any, *, lead: bool) -> "Iterator[_Keeper]":
         """Keep the file while a run goes on, and how it ended; only the `lead` of several processes writes."""
         keeper = _Keeper(output / _FOLDER, cls(recipe.name, tuple(recipe.trains)), lead)
-        (keeper.folder / STOP).unlink(missing_ok=True)
         keeper.write()
         try:
             yield keeper
@@ -73,6 +77,19 @@ class TrainingStatus:
             keeper.status.state = "stopped" if keeper.stopped else "finished"
         finally:
             keeper.write()
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this machine is there."""
+    if os.name == "nt":  # there, asking by a signal would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 class _Keeper:
