@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from focuslab_training.card import model_card
 from focuslab_training.data.field import Field, fit_levels, selected
 from focuslab_training.data.gather import gather_fields
+from focuslab_training.data.module import open_data
 from focuslab_training.data.specimens import Specimen, SpecimenPool
 from focuslab_training.data.split import Split, split_names
 from focuslab_training.data.triplets import PlanePairSource, TripletSource, bisection
-from focuslab_training.recipe import SplitRule, StackSource
+from focuslab_training.recipe import SplitRule, StackSource, load_recipe
 
 from focuslab.errors import CalibrationError, FocusLabError, ImageError, RequestError
 from focuslab.io import write
+from focuslab.io.pattern import well_in
+from focuslab.models.zoo import load_model
 from focuslab.optics import Optics, phantom
 from focuslab.quality.focus import find_focus, sharpness
 from focuslab.simulation import simulate_stack
@@ -79,7 +83,7 @@ def test_bbbc006_folders_become_stacks(tmp_path: Path) -> None:
     bbbc006(tmp_path)
     source = StackSource(layout="bbbc006", planes=(0, 4, 2), focus=4)
     fields = gather_fields(source, tmp_path).fields
-    assert [f.name for f in fields] == ["a01_s1", "b02_s1"] and [f.group for f in fields] == ["a01", "b02"]
+    assert [f.name for f in fields] == ["a01_s1", "b02_s1"] and [f.well for f in fields] == ["a01", "b02"]
     assert fields[0].stack.shape == (3, 80, 96) and fields[0].focus == 2
     assert fields[0].levels_px[1] > 0 and fields[0].levels_px[0] == pytest.approx(2 * fields[0].levels_px[1])
     assert int(fields[0].stack.plane((1,))[1, 0]) == 102, "w1, plane z = 2"
@@ -233,3 +237,40 @@ def test_levels_start_from_that_of_a_focus_that_is_not_quite_one(optics: Optics)
     true = [optics.radius_px(z) for z in away]
     assert fit_levels(stack, 2, optics, true[2]) == pytest.approx(true, rel=0.12)
     assert fit_levels(stack, 2, optics)[0] < 0.97 * true[0]  # taken for sharp, the rest looks less blurred than it is
+
+
+def test_a_run_that_goes_on_keeps_its_split(shared_stacks: Path) -> None:
+    recipe = load_recipe("finetune", {"start": "default", "stacks.levels": "z"})
+    first = open_data(recipe, shared_stacks)
+    assert first.split.validation
+    (shared_stacks / "aaa_new.ome.tif").write_bytes((shared_stacks / first.split.train[0]).read_bytes())
+    again = open_data(recipe, shared_stacks, first.split)
+    assert again.split == first.split  # a new file does not move others to the other side
+    (shared_stacks / first.split.validation[0]).unlink()
+    with pytest.raises(RequestError, match="not there now"):
+        open_data(recipe, shared_stacks, first.split)
+
+
+@pytest.fixture
+def shared_stacks(tmp_path: Path, optics: Optics) -> Path:
+    for seed, name in enumerate(("B02_s1", "B02_s2", "C03_s1", "C03_s2", "D04_s1", "D04_s2")):
+        write(tmp_path / f"plate_{name}.ome.tif", stack_of(optics, seed, (96, 96)))
+    return tmp_path
+
+
+def test_wells_stay_on_one_side_where_names_say_them(shared_stacks: Path) -> None:
+    by_well = {"stacks.levels": "z", "split.by": "well", "split.validation": 0.34}
+    split = open_data(load_recipe("finetune", by_well), shared_stacks).split
+    assert len({name[6:9] for name in split.validation}) == 1 and len(split.validation) == 2
+    for path in shared_stacks.glob("plate_*.tif"):
+        path.rename(path.with_name(path.name.replace("plate_", "x").replace("0", "o")))
+    with pytest.raises(RequestError, match=r"well of .* is not known"):
+        open_data(load_recipe("finetune", by_well), shared_stacks)
+    assert well_in("1_B02", "{site}_{well}_z{z}.tif") == "B02" and well_in("a", "{name}_z{z}.tif") is None
+
+
+def test_a_model_that_goes_on_from_another_keeps_what_that_has_learnt(shared_stacks: Path) -> None:
+    recipe = load_recipe("finetune", {"stacks.levels": "z"})
+    card, start = model_card(recipe, open_data(recipe, shared_stacks)), load_model("default").card
+    assert card.levels_px[1] >= start.levels_px[1] and card.sampling[1] >= start.sampling[1]
+    assert any(start.sha256[:12] in said for said in card.data)

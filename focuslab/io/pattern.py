@@ -72,6 +72,13 @@ def files_of_pattern(folder: str | Path, pattern: str) -> tuple[str, dict[str, d
     return axes, dict(sorted(groups.items()))
 
 
+def well_in(name: str, pattern: str) -> str | None:
+    """Well in the name of a stack, None if the pattern names none or the name's parts cannot be told apart."""
+    naming = [field for field in re.findall(r"\{(\w+)\}", pattern) if field not in ("z", "c", "t")]
+    parts = name.split("_")
+    return parts[naming.index("well")] if "well" in naming and len(parts) == len(naming) else None
+
+
 def _regex(part: str) -> str:
     if not re.fullmatch(r"\{\w*\}", part):
         return re.escape(part)

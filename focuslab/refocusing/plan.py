@@ -117,6 +117,11 @@ def _plan_plane(
     if level is None:
         estimate = estimates.of(index, optics)
         level = min(estimate.level_px, min(stack.plane_shape) / 2, estimates.largest)
+        if estimate.found and level < estimate.level_px:
+            plan.note(
+                f"The level that is read, {estimate.level_px:.1f} px, lies beyond what the model was trained for or "
+                f"half of the image: {level:.1f} px is taken."
+            )
         if not estimate.found:
             plan.note("No structure: a plane without structure has no blur level and is copied unchanged.")
             return PlanePlan(index, None, 0.0, estimate)

@@ -3,6 +3,7 @@
 import torch
 
 from focuslab.models.bundle import ModelCard
+from focuslab.models.zoo import load_model
 from focuslab_training.data.module import DataSet
 from focuslab_training.recipe import Recipe
 
@@ -21,6 +22,12 @@ def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
         data.append(f"{len(used)} focal stacks, {kind}")
     fields = dataset.fields("train")
     largest = max((max(f.levels_px) for f in fields), default=ranges.largest_level_px)
+    sampling = (round(0.61 / ranges.largest_airy_px, 2), ranges.largest_sampling)
+    start = load_model(recipe.start).card if recipe.start else None
+    if start is not None:  # what it has learnt it is taken to keep
+        data.append(f"started from {start.name} {start.version} ({start.sha256[:12]}): {'; '.join(start.data)}")
+        largest = max(largest, start.levels_px[1])
+        sampling = (min(sampling[0], start.sampling[0]), max(sampling[1], start.sampling[1]))
     ours = recipe.architecture == "linear-latent-autoencoder"
     return ModelCard(
         name=recipe.name,
@@ -30,7 +37,7 @@ def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
         estimator=recipe.estimator.model_dump() if ours else {},
         regime=", ".join(f"{name} {weight:g}" for name, weight in recipe.losses.model_dump().items() if weight),
         levels_px=(0.0, round(largest, 2)),
-        sampling=(round(0.61 / ranges.largest_airy_px, 2), ranges.largest_sampling),
+        sampling=sampling,
         optics=fields[0].optics.model_dump() if fields else ranges.model_dump(),
         data=tuple(data),
         training={

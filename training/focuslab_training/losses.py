@@ -47,10 +47,13 @@ def decibels(picture: Tensor, target: Tensor) -> Tensor:
 
 
 def direction_gap(a: LatentCode, direction: LatentCode, b: LatentCode) -> Tensor:
-    """Explicit term of one plane: |F_b - F_a - (level_b - level_a) v_a|^2 / |F_a|^2, features only, the norm fixed."""
+    """Explicit term of one plane: |F_b - F_a - (level_b - level_a) v_a|^2 / (mean of |F_a|^2, |F_b|^2), features only.
+
+    The norms are fixed: codes may not shrink to please it.
+    """
     step = b.level - a.level
     gaps = [
-        (fb - fa - step * v).square().mean() / fa.detach().square().mean().clamp(min=1e-6)
+        2 * (fb - fa - step * v).square().mean() / (fa.detach().square() + fb.detach().square()).mean().clamp(min=1e-6)
         for fa, v, fb in zip(a.features, direction.features, b.features, strict=True)
     ]
     return torch.stack(gaps).mean()

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from focuslab.errors import ModelError
+from focuslab.errors import ModelError, RequestError
 from focuslab.refocusing.devices import choose_device
 from focuslab_training.callbacks import Checkpoints, Schedule, StopFile, average_of
 from focuslab_training.curve import LearningCurve, Report
@@ -84,12 +84,17 @@ def train_part(
     stop_file = StopFile(folder.parent)
     callbacks.append(stop_file)
     place = choose_device(machines.device)
+    if place.index is not None and machines.devices > 1:
+        raise RequestError(
+            f"{machines.device} is one device, --devices asks for {machines.devices}: give --device {place.type}."
+        )
+    several = machines.devices * machines.nodes > 1 or machines.strategy == "ddp"
     with _quiet(), _interruptible() as stop:
         trainer = pl.Trainer(
             accelerator="gpu" if place.type == "cuda" else place.type,
             devices=[place.index] if place.index is not None else machines.devices,
             num_nodes=machines.nodes,
-            strategy="ddp_find_unused_parameters_true" if machines.strategy == "ddp" else machines.strategy,  # type: ignore[arg-type]
+            strategy="ddp_find_unused_parameters_true" if several else "auto",
             precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
             max_epochs=-1,
             val_check_interval=recipe.validate_every if validation else None,

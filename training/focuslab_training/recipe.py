@@ -139,7 +139,7 @@ class StackSource(_Section):
 
 
 class SplitRule(_Section):
-    """Shares of the fields that are kept apart; a well, a file, is always on one side."""
+    """Shares of the fields that are kept apart; an image or file, or by wells a well, is always on one side."""
 
     validation: float = Field(default=0.1, ge=0, lt=1)
     test: float = Field(default=0.0, ge=0, lt=1)
@@ -200,6 +200,8 @@ class Recipe(_Section):
             raise ValueError("a recipe needs images, phantoms or stacks")
         if self.architecture == "reference-autoencoder" and (self.stacks is None or "estimator" in self.trains):
             raise ValueError("the reference architecture is trained on stacks and has no estimator")
+        if "estimator" in self.trains and not self.images and self.phantoms.count == 0:
+            raise ValueError("the estimator learns from simulated planes: give images or phantoms, or do not train it")
         if lacking := [p for p in self.trains if p not in self.minutes and p not in self.steps]:
             raise ValueError(f"minutes or steps are missing for the {lacking[0]}")
         return self

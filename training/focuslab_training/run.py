@@ -16,6 +16,7 @@ from focuslab.models.reference import ReferenceAutoencoder
 from focuslab.models.zoo import load_model
 from focuslab_training.card import model_card
 from focuslab_training.data.module import open_data
+from focuslab_training.data.split import Split
 from focuslab_training.parts import Machines, TrainingProgress, train_part
 from focuslab_training.recipe import Recipe
 from focuslab_training.status import STOP, TrainingStatus
@@ -80,7 +81,7 @@ def train(
     with contextlib.suppress(OSError):  # of an earlier run; whoever stops this one does it from now on
         (work / STOP).unlink(missing_ok=True)
     pl.seed_everything(recipe.seed, verbose=False)
-    dataset = open_data(recipe, data)
+    dataset = open_data(recipe, data, Split.of(output) if resume else None)
     for sentence in dataset.gathered.skipped if dataset.gathered else ():
         (notes or (lambda _: None))(f"left out: {sentence}")
     try:

@@ -8,7 +8,7 @@ from focuslab.models.frontend import PhysicsFrontEnd
 
 __all__ = ["MARGIN", "PlaneBatch", "Situation"]
 
-MARGIN = 144  # px around a crop that the front end may look at
+MARGIN = 96  # px around a crop that the front end may look at
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,8 @@ class Field:
     ----------
     name
         Unique in its data set.
-    group
-        What must stay on one side of a split: the well, the file.
+    unit, well
+        What must stay on one side of a split: its image or file, and its well, None where that is not known.
     stack
         Axes ZYX.
     focus
@@ -50,7 +50,8 @@ class Field:
     """
 
     name: str
-    group: str
+    unit: str
+    well: str | None
     stack: FocalStack
     focus: int
     levels_px: tuple[float, ...]

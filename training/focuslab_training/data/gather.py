@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from focuslab.errors import CalibrationError, FocusLabError, ImageError, RequestError
 from focuslab.io import read
-from focuslab.io.pattern import files_of_pattern, stack_of_files
+from focuslab.io.pattern import files_of_pattern, stack_of_files, well_in
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.refocusing.levels import estimate_level
+from focuslab.refocusing.screen import Wells
 from focuslab.simulation import simulate_stack
 from focuslab.stack import Calibration, FocalStack
 from focuslab_training.data.field import Field, fit_levels, focus_of, selected
@@ -49,7 +50,8 @@ class Gathered:
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     name: str
-    group: str
+    unit: str
+    well: str | None
     channel: int
     open: Callable[[], FocalStack]
 
@@ -79,7 +81,7 @@ def gather_fields(source: StackSource, data: Path | None, specimens: SpecimenPoo
         raise RequestError(f"Focal stacks need a folder, got {data}: name it with --data.")
     else:
         candidates = list({"bbbc006": _bbbc006, "stacks": _stacks, "pattern": _pattern}[source.layout](source, data))
-    found = Gathered()
+    found, failed = Gathered(), None
     for candidate in candidates:
         try:
             one = _field(candidate, source)
@@ -87,10 +89,13 @@ def gather_fields(source: StackSource, data: Path | None, specimens: SpecimenPoo
                 _check_alike(one, found.fields[0])
             found.fields.append(one)
         except (FocusLabError, OSError) as error:
-            if source.on_bad == "refuse" or isinstance(error, CalibrationError):
+            if source.on_bad == "refuse":
                 raise
+            failed = failed or error
             found.skipped.append(f"{candidate.name}: {error}")
     if not found.fields:
+        if isinstance(failed, CalibrationError):  # what is not known of the microscope is not known of any stack
+            raise failed
         reasons = f" The first of {len(found.skipped)}: {found.skipped[0]}" if found.skipped else ""
         raise RequestError(f"No usable focal stack in {data} for layout {source.layout!r}.{reasons}")
     return found
@@ -124,7 +129,7 @@ def _field(candidate: _Candidate, source: StackSource) -> Field:
         stride = step * (source.planes[2] if source.planes else 1)
         levels = tuple(optics.radius_px(stride * (i - focus_plane)) for i in range(part.shape[0]))
     shares = "" if source.columns == (0.0, 1.0) else "[{:g}:{:g}]".format(*source.columns)
-    return Field(candidate.name + shares, candidate.group, part, focus_plane, levels, optics)
+    return Field(candidate.name + shares, candidate.unit, candidate.well, part, focus_plane, levels, optics)
 
 
 def _focus_px(stack: FocalStack, focus: int, optics: Optics, source: StackSource) -> float:
@@ -189,7 +194,7 @@ def _bbbc006(source: StackSource, data: Path) -> Iterator[_Candidate]:
     every = sorted({z for files in found.values() for z in files})
     for (well, site), files in sorted(found.items()):
         name = f"{well}_s{site}"
-        yield _Candidate(name, well, 0, partial(_joined, name, files, every))
+        yield _Candidate(name, name, well, 0, partial(_joined, name, files, every))
 
 
 def _joined(name: str, files: dict[int, Path], every: list[int]) -> FocalStack:
@@ -209,13 +214,14 @@ def _stacks(source: StackSource, data: Path) -> Iterator[_Candidate]:
     for path in sorted(data.glob(source.files)):
         if path.is_file():
             name = path.relative_to(data).as_posix()
-            yield _Candidate(name, path.name, source.channel, partial(read, path))
+            yield _Candidate(name, name, Wells().of(path.name)[0], source.channel, partial(read, path))
 
 
 def _pattern(source: StackSource, data: Path) -> Iterator[_Candidate]:
     axes, stacks = files_of_pattern(data, source.pattern or "")
     for name, files in stacks.items():
-        yield _Candidate(name, name.split("_")[0], source.channel, partial(stack_of_files, name, files, axes))
+        well = well_in(name, source.pattern or "")
+        yield _Candidate(name, name, well, source.channel, partial(stack_of_files, name, files, axes))
 
 
 def _simulated(source: StackSource, pool: SpecimenPool) -> Iterator[_Candidate]:
@@ -235,7 +241,7 @@ def _simulated(source: StackSource, pool: SpecimenPool) -> Iterator[_Candidate]:
                 index=optics.index,
                 wavelengths_um=(optics.wavelength_um,),
             )
-            yield _Candidate(name, specimen.name, 0, partial(FocalStack, pixels, "ZYX", said))
+            yield _Candidate(name, specimen.name, None, 0, partial(FocalStack, pixels, "ZYX", said))
 
 
 class _Simulated:

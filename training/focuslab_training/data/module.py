@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from focuslab.errors import RequestError
 from focuslab_training.data.batches import MARGIN
 from focuslab_training.data.field import Field
 from focuslab_training.data.gather import Gathered, gather_fields
@@ -88,23 +89,48 @@ class DataSet:
         return PlanePairSource(triplets, recipe.losses.pairs) if ours else triplets
 
 
-def open_data(recipe: Recipe, data: Path | None) -> DataSet:
+def open_data(recipe: Recipe, data: Path | None, kept: Split | None = None) -> DataSet:
     """Find and split the data of a recipe.
+
+    Parameters
+    ----------
+    recipe, data
+        What to find, and the folder below which it lies.
+    kept
+        Split of a run that goes on: what was kept apart stays so, what has come since is not used.
 
     Raises
     ------
     RequestError
-        If there are none, or too few for an honest split.
+        If there are none, too few for an honest split, or not those of the run that goes on.
     """
     stacks = recipe.stacks
     needs_specimens = stacks is None or stacks.layout == "simulated" or "estimator" in recipe.trains
     specimens = load_specimens(recipe, data) if needs_specimens else SpecimenPool(())
     gathered = gather_fields(stacks, data, specimens) if stacks is not None else None
     if gathered is not None:
-        groups = {field.name: field.group for field in gathered.fields}
+        groups = {field.name: _together(field, recipe.split.by) for field in gathered.fields}
     else:
         groups = {name: name for name in specimens.names}
-    return DataSet(recipe, specimens, gathered, split_names(groups, recipe.split, recipe.seed))
+    if kept is None:
+        return DataSet(recipe, specimens, gathered, split_names(groups, recipe.split, recipe.seed))
+    if gone := sorted({*kept.train, *kept.validation, *kept.test} - groups.keys()):
+        raise RequestError(
+            f"The run was begun with {len(gone)} fields that are not there now, the first {gone[0]}: bring them back, "
+            "or begin anew in another folder."
+        )
+    return DataSet(recipe, specimens, gathered, kept)
+
+
+def _together(field: Field, by: str) -> str:
+    """What must be on one side of the split with a field."""
+    if by == "field":
+        return field.unit
+    if field.well is None:
+        raise RequestError(
+            f"The well of {field.name} is not known: name it in the pattern as {{well}}, or split by field."
+        )
+    return field.well
 
 
 class StreamModule(pl.LightningDataModule):

@@ -43,7 +43,7 @@ def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0) -> Sp
     Parameters
     ----------
     groups
-        Group (well, file) of every field by name; a group stays together when `rule.by` is ``well``.
+        What stays together of every field (its image, its file, its well), by name.
     rule
         Shares; with a share above 0 a part has at least one group.
     seed
@@ -54,8 +54,7 @@ def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0) -> Sp
     RequestError
         If there are too few groups for an honest split.
     """
-    unit = {name: group if rule.by == "well" else name for name, group in groups.items()}
-    units = sorted(set(unit.values()))
+    units = sorted(set(groups.values()))
     shares = {"test": rule.test, "validation": rule.validation}
     counts = {part: max(round(share * len(units)), 1) if share > 0 else 0 for part, share in shares.items()}
     if len(units) <= sum(counts.values()):
@@ -68,6 +67,6 @@ def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0) -> Sp
     test, validation = set(order[: counts["test"]]), set(order[counts["test"] :][: counts["validation"]])
 
     def names(chosen: set[str]) -> tuple[str, ...]:
-        return tuple(sorted(name for name in groups if unit[name] in chosen))
+        return tuple(sorted(name for name in groups if groups[name] in chosen))
 
     return Split(names(set(units) - test - validation), names(validation), names(test))

@@ -60,7 +60,10 @@ def unseen(gathered: Gathered, split: Split | None) -> tuple[list[Field], str]:
     foreign = [f for f in gathered.fields if f.name not in known]
     if not foreign:
         raise RequestError("The model was trained on every field of this data set: evaluate it on others.")
-    return foreign, "None of the fields is in the split that the model was trained by."
+    return foreign, (
+        "No field has the name of one that the model was trained on; whether it saw them under other names is not "
+        "known."
+    )
 
 
 def evaluate(
