@@ -9,7 +9,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 DEBIAN := xvfb xauth libgl1 libgl1-mesa-dri libegl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon-x11-0 \
   libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 \
   libxcb-xinerama0 libxcb-xkb1
-ON_SCREEN := $(if $(DISPLAY),,xvfb-run -a -s "-screen 0 1600x1000x24")
+VIRTUAL := $(if $(filter Linux,$(shell uname -s)),$(if $(DISPLAY),,yes))
+ON_SCREEN := $(if $(VIRTUAL),xvfb-run -a -s "-screen 0 1600x1000x24")
 
 .PHONY: demo test lint samples clean
 
@@ -43,7 +44,7 @@ $(VENV)/.tests: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.screen: $(VENV)/.installed
-	@if [ -z "$(DISPLAY)" ] && ! { dpkg -s $(DEBIAN) >/dev/null 2>&1; }; then \
+	@if [ -n "$(VIRTUAL)" ] && ! { dpkg -s $(DEBIAN) >/dev/null 2>&1; }; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && apt-get install -y -qq $(DEBIAN); \
 	  elif ! command -v xvfb-run >/dev/null; then \
