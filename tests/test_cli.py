@@ -137,6 +137,21 @@ def _saved(array: np.ndarray, **options: object):
     return make
 
 
+def test_a_broken_batch_goes_on(cli, image: Path, tiny: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "many", tmp_path / "out"
+    folder.mkdir()
+    for name in "ab":
+        (folder / f"{name}.ome.tif").write_bytes(image.read_bytes())
+    ask = ("refocus", folder, "-o", out, "--shift-px", 1, "--level-px", 3, "--model", tiny)
+    assert cli(*ask)[0] == 0
+    kept = (out / "a.ome.tif").stat().st_mtime_ns
+    (out / "b.ome.tif").unlink()
+    code, said, err = cli(*ask, "--skip-existing")
+    assert code == 0 and "1 of 2 results are there already" in err and "b.ome.tif" in said
+    assert (out / "b.ome.tif").exists() and (out / "a.ome.tif").stat().st_mtime_ns == kept
+    assert cli(*ask, "--skip-existing")[0] == 0
+
+
 NOISE = np.random.default_rng(0).random((40, 40))
 ASK = ("--shift-px", 1, "--level-px", 3)
 BAD = {

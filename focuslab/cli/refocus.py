@@ -49,6 +49,10 @@ def refocus(
     device: opt.Device = "auto",
     tile: Annotated[int, typer.Option(min=128, help="Height of a tile, px.", rich_help_panel="Run")] = 1024,
     overwrite: opt.Overwrite = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Go on after a break: leave results as they are.", rich_help_panel="Run"),
+    ] = False,
 ) -> None:
     """Deblur (or blur) images: by a shift, or to the sharpest."""
     from focuslab.models.zoo import load_model
@@ -76,6 +80,10 @@ def refocus(
         return opt.open_stack(path, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series, **optics)
 
     jobs = _jobs(inputs, output, pattern, files, opened, optics)
+    if skip_existing:  # a result is there as a whole or not at all
+        every, jobs = len(jobs), [job for job in jobs if not job.target.exists()]
+        if len(jobs) < every:
+            errors.print(f"{every - len(jobs)} of {every} results are there already.", style="yellow")
     failed = 0
     for outcome in outcomes(
         batch_steps(jobs, request, engine, overwrite=overwrite, keep_nan=nan == "keep", tile=tile // 8 * 8)
