@@ -137,6 +137,13 @@ def _saved(array: np.ndarray, **options: object):
     return make
 
 
+def test_between_of_a_blank_stack(cli, tiny: Path, tmp_path: Path) -> None:
+    blank = tmp_path / "blank.ome.tif"
+    tifffile.imwrite(blank, np.full((2, 40, 40), 7, np.uint16), metadata={"axes": "ZYX"})
+    code, out, _ = cli("between", blank, 0, 1, "--t", 0.5, "-o", tmp_path / "b.tif", "--model", tiny)
+    assert code == 0 and "blank: copied" in out and (tifffile.imread(tmp_path / "b.tif") == 7).all()
+
+
 def test_a_broken_batch_goes_on(cli, image: Path, tiny: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()

@@ -71,5 +71,6 @@ def between(
         writer.provenance = follow(output.name, steps)
     for note in writer.provenance["notes"]:
         errors.print(note, style="yellow", markup=False)
-    levels = writer.provenance["planes"][0]["levels_px"] if writer.provenance["planes"] else (0.0, 0.0)
-    out.print(f"{output}: t = {t:g} between levels {levels[0]:.1f} and {levels[1]:.1f} px", markup=False)
+    levels = [v for plane in writer.provenance["planes"][:1] for v in plane.get("levels_px", ())]
+    said = " and ".join(f"{level:.1f}" for level in levels)
+    out.print(f"{output}: t = {t:g}" + (f" between levels {said} px" if said else ", blank: copied"), markup=False)

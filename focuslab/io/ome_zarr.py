@@ -116,11 +116,7 @@ class ZarrWriter:
         try:
             shapes = self._pyramid()
             self._group.attrs.put(self._attributes(shapes))
-            old = self._draft.with_name(f"{self._draft.name}.old")
-            if self._overwrite and self.path.exists():
-                self.path.replace(old)  # never half of an image under its name
-            self._draft.replace(self.path)
-            shutil.rmtree(old, ignore_errors=True)
+            self._take_place()
             note = self._draft.with_name(f"{self._draft.name}.json")
             note.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n")
             note.replace(sidecar_path(self.path))
@@ -130,6 +126,19 @@ class ZarrWriter:
         except BaseException:
             self._discard()
             raise
+
+    def _take_place(self) -> None:
+        """Put the draft under its name, where never half of an image is; what was there stays if this fails."""
+        old = self._draft.with_name(f"{self._draft.name}.old")
+        if self._overwrite and self.path.exists():
+            self.path.replace(old)
+        try:
+            self._draft.replace(self.path)
+        except OSError:
+            if old.exists():
+                old.replace(self.path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
 
     def _discard(self) -> None:
         with contextlib.suppress(OSError):

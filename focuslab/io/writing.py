@@ -171,7 +171,9 @@ class StackWriter:
                 own = f"urn:uuid:{uuid5(NAMESPACE_URL, self.path.name + said)}"
                 new = re.sub(rb"urn:uuid:[0-9a-f-]{36}", own.encode(), new)
         elif self._family == "imagej":
-            new = (old.rstrip("\n") + f"\nfocuslab={json.dumps(notes, default=str)}\n").encode("ascii", "replace")
+            new = (old.rstrip("\n") + f"\nfocuslab={json.dumps(notes, default=str)}\n").encode(
+                "ascii", "backslashreplace"
+            )
         else:
             layout = json.loads(old) if old.startswith("{") else {}
             new = json.dumps({**layout, "focuslab": notes}, default=str).encode("ascii")
