@@ -222,6 +222,10 @@ def test_what_training_refuses_and_orders(opened: Any, qtbot: Any, tmp_path: Pat
     order = panel._order(tmp_path / "model")
     assert order.keep_none_apart  # one stack cannot be split
     assert focuslab.read(next(order.data.glob("*.tif"))).shape == STACK.shape  # type: ignore[union-attr]
+    (order.data / "notes.txt").write_text("mine")  # type: ignore[operator]
+    (order.data / "1_gone.ome.tif").write_bytes(b"of a larger selection")  # type: ignore[operator]
+    panel._order(tmp_path / "model")
+    assert sorted(p.name for p in order.data.iterdir()) == ["0_nuclei.focuslab.json", "0_nuclei.ome.tif", "notes.txt"]  # type: ignore[union-attr]
     command = TrainingOrder("finetune", tmp_path, tmp_path, 4.0, "default", "cpu", {"na": 0.5}).command()
     assert {"minutes.autoencoder=4.0", "stacks.na=0.5", "start=default"} < set(command)
     panel.source.setCurrentText("files of a folder")

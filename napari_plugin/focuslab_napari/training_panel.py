@@ -1,6 +1,5 @@
 """The training panel: a new model from focal stacks, in a process of its own; the loss and pictures while it learns."""
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -189,8 +188,10 @@ class TrainingPanel(Panel):
             raise RequestError("Select image layers in the layer list first.")
         if self.resume.isChecked() and folder.is_dir():  # a run goes on with what it began with
             return sum(1 for _ in folder.glob("*.tif"))
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in (".ome.tif", ".focuslab.json"):  # of an order before this one; nothing else that may lie there
+            for path in folder.glob(f"[0-9]*_*{kind}"):
+                path.unlink()
         for i, layer in enumerate(chosen):
             save_layer(layer, folder / f"{i}_{layer.name.replace('/', '-')}", overwrite=True)
         return len(chosen)
