@@ -182,6 +182,8 @@ class LiveView:
         """Code of a rectangle, and its direction, on a ladder made for the position."""
         first, last = self.planes[0][1].level_px, self.planes[-1][1].level_px
         rungs = exact_rungs([first + (position * (last - first) if len(self.planes) == 2 else position)])
+        if set(rungs) <= set(code.rungs):  # no move at all: the code's own ladder gives the plane itself
+            return code, along
         exact = self.engine.on_rungs(code, source, facts, rungs)
         return exact, replace(along, rungs=exact.rungs)
 
