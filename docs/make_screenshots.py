@@ -136,7 +136,7 @@ def walk(out: Path, folder: Path) -> None:
     choose(panel.applying.scope, "all focal planes here")
     choose(panel.applying.how, "each to the sharpest")
     click(panel.applying.apply)
-    until(lambda: panel.applying.result is not None)
+    until(panel.applying.save.isEnabled)
     panel.preview.layer.visible = False
     panel.ensureWidgetVisible(panel.trust)
     path.picture("applied")
@@ -144,7 +144,7 @@ def walk(out: Path, folder: Path) -> None:
     saved = folder / "nuclei_sharp.ome.tif"
     answer_dialog(str(saved))
     click(panel.applying.save)
-    until(saved.is_file)
+    until(lambda: saved.is_file() and not panel.applying.job.running)
     path.close()
 
     again = Walk(out)

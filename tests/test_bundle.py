@@ -71,3 +71,11 @@ def test_a_model_of_another_front_end_is_refused_with_advice(tmp_path: Path, tin
 def test_another_model_is_never_taken_instead() -> None:
     with pytest.raises(ModelError, match="bundled are default"):
         load_model("defualt")
+
+
+def test_a_model_that_is_moved_leaves_the_first_where_it_is(tiny_model: Model) -> None:
+    moved = tiny_model.to("meta")
+    assert moved is not tiny_model and next(moved.autoencoder.parameters()).device.type == "meta"
+    stayed = [*tiny_model.autoencoder.parameters(), *tiny_model.estimator.parameters()]
+    assert {p.device.type for p in stayed} == {"cpu"}
+    assert tiny_model.to("cpu") is tiny_model, "nothing is copied where nothing moves"

@@ -12,7 +12,7 @@ from focuslab_training.evaluation.evaluate import Options, evaluate, unseen
 from focuslab_training.evaluation.judges import LinearJudge, ReferenceJudge
 from focuslab_training.evaluation.protocol import best_settings, judge_field, side_of
 
-from focuslab.errors import ImageError, RequestError
+from focuslab.errors import DeviceError, ImageError, RequestError
 from focuslab.io import write
 from focuslab.models.bundle import Model, ModelCard
 from focuslab.models.reference import ReferenceAutoencoder
@@ -178,3 +178,11 @@ def test_sharp_images_are_simulated_for_evaluation(tmp_path: Path) -> None:
         source_of(tmp_path, layout="stacks", planes="0:x:2", columns="0:1")
     with pytest.raises(RequestError, match="simulated stacks need"):
         source_of(tmp_path, layout="simulated", planes="0:4:2", columns="0:1")
+
+
+def test_the_published_network_is_judged_on_the_device_that_is_asked_for() -> None:
+    card = ModelCard(name="ref", architecture="reference-autoencoder")
+    network = ReferenceAutoencoder((4, 4, 8, 8, 8)).eval()
+    assert next(ReferenceJudge(card, network, "cpu").network.parameters()).device.type == "cpu"
+    with pytest.raises(DeviceError, match="not available"):
+        ReferenceJudge(card, network, "cuda:99")

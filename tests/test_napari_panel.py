@@ -94,7 +94,9 @@ def test_slide_see_apply_save(viewer: Any, panel: RefocusPanel, qtbot: Any, sett
     assert result.axis_labels == ("y", "x")
     assert result.metadata["focuslab"]["provenance"]["model"]["name"] == "default"
 
-    panel.applying.save_to(tmp_path / "result.ome.tif")
+    qtbot.waitUntil(panel.applying.save.isEnabled, timeout=60_000)
+    with qtbot.waitSignal(panel.applying.job.finished, timeout=60_000):
+        panel.applying.save_to(tmp_path / "result.ome.tif")
     again = focuslab.read(tmp_path / "result.ome.tif")
     assert again.calibration.pixel_size_um == pytest.approx(0.645)
     assert again.provenance["operation"] == "refocus"
@@ -433,12 +435,15 @@ def test_a_full_disk_is_said(
     with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
         panel.applying.apply.click()
     said: list[str] = []
-    monkeypatch.setattr("focuslab_napari.apply_box.show_warning", said.append)
+    qtbot.waitUntil(panel.applying.save.isEnabled, timeout=60_000)
+    monkeypatch.setattr("focuslab_napari.jobs.show_warning", said.append)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
-    panel.applying.save_to(tmp_path / "result.ome.tif")
+    with qtbot.waitSignal(panel.applying.job.finished, timeout=60_000):
+        panel.applying.save_to(tmp_path / "result.ome.tif")
     assert "is full" in said[0] and list(tmp_path.glob("*.tif")) == []
     monkeypatch.undo()
-    panel.applying.save_to(tmp_path / "result.ome.tif")
+    with qtbot.waitSignal(panel.applying.job.finished, timeout=60_000):
+        panel.applying.save_to(tmp_path / "result.ome.tif")
     assert (tmp_path / "result.ome.tif").is_file()
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -210,7 +211,9 @@ def test_training_in_its_own_process(opened: Any, qtbot: Any, tmp_path: Path) ->
     again.close_panel()
 
 
-def test_what_training_refuses_and_orders(opened: Any, qtbot: Any, tmp_path: Path) -> None:
+def test_what_training_refuses_and_orders(
+    opened: Any, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     panel = opened(TrainingPanel)
     assert panel.recipe.currentText() == "finetune" and panel.length["minutes"] == 10
     panel.train.click()
@@ -219,13 +222,22 @@ def test_what_training_refuses_and_orders(opened: Any, qtbot: Any, tmp_path: Pat
     panel.train.click()
     assert "folder of focal stacks" in panel.about.text()
     panel.source.setCurrentText(LAYERS)
-    order = panel._order(tmp_path / "model")
-    assert order.keep_none_apart  # one stack cannot be split
-    assert focuslab.read(next(order.data.glob("*.tif"))).shape == STACK.shape  # type: ignore[union-attr]
-    (order.data / "notes.txt").write_text("mine")  # type: ignore[operator]
-    (order.data / "1_gone.ome.tif").write_bytes(b"of a larger selection")  # type: ignore[operator]
-    panel._order(tmp_path / "model")
-    assert sorted(p.name for p in order.data.iterdir()) == ["0_nuclei.focuslab.json", "0_nuclei.ome.tif", "notes.txt"]  # type: ignore[union-attr]
+    ordered: list[TrainingOrder] = []
+    monkeypatch.setattr("focuslab_napari.training_panel.start_training", ordered.append)
+    monkeypatch.setattr(panel, "_watch", lambda _: None)
+    data = tmp_path / "model" / "data"
+    data.mkdir(parents=True)
+    (data / "notes.txt").write_text("mine")
+    (data / "1_gone.ome.tif").write_bytes(b"of a larger selection")
+    run(qtbot, panel, panel.train)
+    assert ordered[0].keep_none_apart and ordered[0].data == data  # one stack cannot be split
+    assert sorted(p.name for p in data.iterdir()) == ["0_nuclei.focuslab.json", "0_nuclei.ome.tif", "notes.txt"]
+    assert focuslab.read(data / "0_nuclei.ome.tif").shape == STACK.shape
+    monkeypatch.undo()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    run(qtbot, panel, panel.train)
+    assert panel.process is None and panel.train.isEnabled()  # refused in a sentence, no run was started
+    monkeypatch.undo()
     command = TrainingOrder("finetune", tmp_path, tmp_path, 4.0, "default", "cpu", {"na": 0.5}).command()
     assert {"minutes.autoencoder=4.0", "stacks.na=0.5", "start=default"} < set(command)
     panel.source.setCurrentText("files of a folder")

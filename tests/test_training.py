@@ -14,7 +14,7 @@ import pytest
 import tifffile
 import torch
 from focuslab_training import callbacks
-from focuslab_training.data.batches import MARGIN
+from focuslab_training.data.batches import MARGIN, PlaneBatch
 from focuslab_training.data.module import open_data
 from focuslab_training.data.observations import Observations
 from focuslab_training.data.simulation import Simulator
@@ -29,6 +29,7 @@ from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import load_bundle, load_reference
 from focuslab.models.latent import LatentCode
 from focuslab.models.reference import ReferenceAutoencoder
+from focuslab.refocusing.devices import choose_precision
 
 CPU = Machines("cpu")
 STACKS = {"layout": "simulated", "planes": [0, 16, 4], "focus": 16, "z_step_um": 2.0}
@@ -65,6 +66,22 @@ def test_recipes_are_changed_by_key_and_checked() -> None:
             load_recipe("smoke", changes)
     with pytest.raises(RequestError, match="No recipe"):
         load_recipe("nothing")
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_bfloat16_where_the_hardware_has_it_or_it_is_asked_for(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    terms = LinearSystem.terms
+
+    def watched(self: LinearSystem, batch: PlaneBatch) -> dict[str, torch.Tensor]:
+        seen.add(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+        return terms(self, batch)
+
+    monkeypatch.setattr(LinearSystem, "terms", watched)
+    train(short(1, precision=precision), tmp_path / "model", machines=CPU)
+    assert seen == {choose_precision(precision, torch.device("cpu"))}
 
 
 @pytest.mark.parametrize(

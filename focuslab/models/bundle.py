@@ -6,8 +6,9 @@ weights, checked on load. Weights are float16 on disk and float32 in memory. Not
 
 import hashlib
 import json
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -67,13 +68,16 @@ class Model:
         self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.estimator = estimator.eval().requires_grad_(False)
 
-    def to(self, device: Any) -> Self:
-        """Move both networks to a torch device."""
+    def to(self, device: Any) -> "Model":
+        """The model on a torch device: itself if it is there already, else a copy, and this one stays where it is."""
         import torch
 
-        self.autoencoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.estimator.to(device)
-        return self
+        here, there = next(self.autoencoder.parameters()).device, torch.device(device)
+        there_already = here.type == there.type and there.index in (None, here.index)
+        model = self if there_already else Model(self.card, *deepcopy((self.autoencoder, self.estimator)))
+        model.autoencoder.to(there).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.estimator.to(there)
+        return model
 
     def save(self, folder: str | Path) -> ModelCard:
         """Write the model as a bundle, see `save_bundle`."""

@@ -16,9 +16,10 @@ from focuslab_napari.applying import (
     STACK,
     Application,
     apply_steps,
+    layer_stack,
     plane_calibration,
     result_path,
-    save_layer,
+    write_steps,
 )
 from focuslab_napari.jobs import JobBar
 from focuslab_napari.results import places_of, put_result
@@ -70,7 +71,7 @@ class ApplyBox(QWidget):
         form.addRow(self.job)
         self.apply.clicked.connect(self.start)
         self.save.clicked.connect(self._ask_where)
-        self.job.finished.connect(lambda: self.apply.setEnabled(True))
+        self.job.finished.connect(self._ready)
         viewer.layers.events.removed.connect(self._removed)
 
     def start(self) -> None:
@@ -83,7 +84,7 @@ class ApplyBox(QWidget):
         if self.job.running:
             show_warning("One job is running already: wait for it, or cancel it.")
             return
-        self.apply.setEnabled(False)
+        self._busy()
         self.job.run(
             f"Refocusing {layer.name}",
             lambda: apply_steps(self.session, asked),
@@ -94,6 +95,14 @@ class ApplyBox(QWidget):
         """Stop, and let go of the viewer."""
         self.job.cancel()
         self.viewer.layers.events.removed.disconnect(self._removed)
+
+    def _busy(self) -> None:
+        self.apply.setEnabled(False)
+        self.save.setEnabled(False)
+
+    def _ready(self) -> None:
+        self.apply.setEnabled(True)
+        self.save.setEnabled(self.result is not None)
 
     def _put(self, layer: Any, asked: Application, pixels: NDArray[Any], provenance: dict[str, Any]) -> None:
         if layer not in self.viewer.layers:
@@ -110,7 +119,6 @@ class ApplyBox(QWidget):
             pixels = image.to_layer(pixels, layer.rgb)
             result = put_result(self.viewer, layer, "refocused", pixels, provenance, calibration=said, **look)
         self.result = result
-        self.save.setEnabled(True)
         for note in provenance["notes"]:
             show_info(note)
         self.applied.emit((layer, asked, result, provenance))
@@ -134,13 +142,20 @@ class ApplyBox(QWidget):
         self.save_to(final)
 
     def save_to(self, path: Path) -> None:
-        """Write the result; never over a file that a layer is drawn from."""
+        """Write the result in the background; never over a file that a layer is drawn from."""
         final = result_path(path).resolve()
         if any(final == place for layer in self.viewer.layers for place in places_of(layer)):
             show_warning(f"{final.name} is open in this viewer: save the result under another name.")
             return
         try:
-            written = save_layer(self.result, path)
-            show_info(f"Saved {written.name}.")
+            stack = layer_stack(self.result)
         except FocusLabError as error:
             show_warning(str(error))
+            return
+        self._busy()
+        self.job.run(
+            f"Saving {final.name}",
+            lambda: write_steps([(final, stack)]),
+            lambda _: show_info(f"Saved {final.name}."),
+            total=1,
+        )

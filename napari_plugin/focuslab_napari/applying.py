@@ -1,6 +1,6 @@
 """Applying a shift to planes of a layer, and saving what came out, without Qt."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ __all__ = [
     "Application",
     "Pair",
     "apply_steps",
+    "layer_stack",
     "plane_calibration",
     "result_path",
-    "save_layer",
+    "write_steps",
 ]
 
 PLANE, STACK, ALL = "this plane", "all focal planes here", "everything (channels, time points)"
@@ -129,22 +130,28 @@ def _between(
     return out.pixels, provenance
 
 
-def save_layer(layer: Any, path: Path, *, overwrite: bool = True) -> Path:
-    """Write a result layer as OME-TIFF, with scale and provenance.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written there.
-    """
-    from focuslab.io import write
-
+def layer_stack(layer: Any) -> FocalStack:
+    """What a layer is written as: its pixels with their scale and provenance."""
     said = layer.metadata.get("focuslab", {})
     image = read_layer(layer, typed=typed_numbers(layer), per_channel=True)
     known = {k: v for k, v in said.get("calibration", {}).items() if v is not None}
     calibration = Calibration(**{**known, **{k: v for k, v in image.stack.calibration.model_dump().items() if v}})
-    stack = replace(image.stack, calibration=calibration, provenance=said.get("provenance", {}), family="ome")
-    return write(result_path(path), stack, overwrite=overwrite)
+    return replace(image.stack, calibration=calibration, provenance=said.get("provenance", {}), family="ome")
+
+
+def write_steps(stacks: Sequence[tuple[Path, FocalStack]]) -> Generator[Path, None, Sequence[tuple[Path, FocalStack]]]:
+    """Write stacks as OME-TIFF, in any thread; yields the path of each.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be written.
+    """
+    from focuslab.io import write
+
+    for path, stack in stacks:
+        yield write(result_path(path), stack, overwrite=True)
+    return stacks
 
 
 def result_path(path: Path) -> Path:

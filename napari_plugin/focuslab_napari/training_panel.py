@@ -10,8 +10,11 @@ from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy, QWidget
 
 from focuslab.errors import FocusLabError, RequestError
+from focuslab.stack import FocalStack
+from focuslab_napari.applying import write_steps
 from focuslab_napari.curve_plot import CurvePlot
 from focuslab_napari.image_box import TITLES
+from focuslab_napari.jobs import JobBar
 from focuslab_napari.layers import image_layers
 from focuslab_napari.model_box import ModelBox, announce_model
 from focuslab_napari.number_fields import Number, NumberFields, OpenNumbers
@@ -19,6 +22,7 @@ from focuslab_napari.panel import Panel, form_of, sentence_label
 from focuslab_napari.path_field import FolderField
 from focuslab_napari.training_process import (
     TrainingOrder,
+    files_of,
     last_words,
     learning_curves,
     recipes,
@@ -48,7 +52,7 @@ class TrainingPanel(Panel):
         )
         self.train, self.stop = QPushButton("Train"), QPushButton("Stop, keep the best")
         self.bar, self.plot, self.picture = QProgressBar(), CurvePlot(napari_viewer, "step"), QLabel()
-        self.about = sentence_label()
+        self.about, self.job = sentence_label(), JobBar()
         self.source.addItems([FOLDER, LAYERS, NOTHING])
         self.stop.setEnabled(False)
         self.bar.setRange(0, 1000)
@@ -71,22 +75,24 @@ class TrainingPanel(Panel):
                 "New model": form_of({"Into": self.output}, self.resume, buttons, self.bar, self.plot, self.picture),
             },
             self.about,
+            self.job,
         )
         self.recipe.currentTextChanged.connect(self._describe)
         self.source.currentTextChanged.connect(lambda text: self.folder.setEnabled(text == FOLDER))
         self.output.changed.connect(self.watch)
         self.train.clicked.connect(self.start)
         self.stop.clicked.connect(self.end)
-        self.when_closed(self._timer.stop)  # the run goes on
+        self.job.finished.connect(lambda: self.train.setEnabled(self._watched is None))
+        self.when_closed(self._timer.stop, self.job.cancel)  # the run itself goes on
         try:
             self.recipe.addItems(list(recipes()))
             self.recipe.setCurrentText("finetune")
         except FocusLabError as error:
-            self._say(str(error))
+            self.about.setText(str(error))
             self.train.setEnabled(False)
 
     def start(self) -> None:
-        """Start a run, and watch it."""
+        """Start a run, and watch it; layers are written to files first."""
         from focuslab_training.status import TrainingStatus
 
         try:
@@ -94,14 +100,27 @@ class TrainingPanel(Panel):
                 raise RequestError("Name a folder for the new model.")
             if TrainingStatus.of(output) is not None and not self.resume.isChecked():
                 raise RequestError(f"{output} holds a run already: go on with it, or name another folder.")
-            order = self._order(output)
-            self.process = start_training(order)
+            layers = self._layers(output / "data") if self.source.currentText() == LAYERS else []
+            order = self._order(output, len(layers))
         except FocusLabError as error:
-            self._say(str(error))
-            show_warning(str(error))
+            self._refuse(error)
             return
-        self._watch(order.output)
-        self.about.setText("Starting ...")
+        if layers:
+            self.train.setEnabled(False)
+            self.about.setText("Writing the layers ...")
+            self.job.run(
+                "Writing layers", lambda: write_steps(layers), lambda _: self._launch(order), total=len(layers)
+            )
+        else:
+            self._launch(order)
+
+    def _launch(self, order: TrainingOrder) -> None:
+        try:
+            self.process = start_training(order)
+            self._watch(order.output)
+            self.about.setText("Starting ...")
+        except FocusLabError as error:
+            self._refuse(error)
 
     def end(self) -> None:
         """Stop the run that is watched; it writes its best model, once it has begun to learn."""
@@ -157,7 +176,7 @@ class TrainingPanel(Panel):
         self.picture.clear()
         self._timer.start(_EVERY)
 
-    def _order(self, output: Path) -> TrainingOrder:
+    def _order(self, output: Path, layers: int) -> TrainingOrder:
         source, count, data = self.source.currentText(), 2, None
         if source == FOLDER:
             data = self.folder.path
@@ -166,7 +185,7 @@ class TrainingPanel(Panel):
             count = sum(1 for _ in data.rglob("*.tif*"))
         elif source == LAYERS:
             data = output / "data"
-            count = self._write_layers(data)
+            count = layers or sum(1 for _ in data.glob("*.tif"))
         return TrainingOrder(
             self.recipe.currentText(),
             output,
@@ -179,22 +198,12 @@ class TrainingPanel(Panel):
             self.resume.isChecked(),
         )
 
-    def _write_layers(self, folder: Path) -> int:
-        """Write the selected layers as focal stacks; returns how many."""
-        from focuslab_napari.applying import save_layer
-
+    def _layers(self, folder: Path) -> list[tuple[Path, FocalStack]]:
+        """Selected layers and the files that they are to be written to; none where a run goes on with those there."""
         chosen = [layer for layer in image_layers(self.viewer.layers) if layer in self.viewer.layers.selection]
         if not chosen:
             raise RequestError("Select image layers in the layer list first.")
-        if self.resume.isChecked() and folder.is_dir():  # a run goes on with what it began with
-            return sum(1 for _ in folder.glob("*.tif"))
-        folder.mkdir(parents=True, exist_ok=True)
-        for kind in (".ome.tif", ".focuslab.json"):  # of an order before this one; nothing else that may lie there
-            for path in folder.glob(f"[0-9]*_*{kind}"):
-                path.unlink()
-        for i, layer in enumerate(chosen):
-            save_layer(layer, folder / f"{i}_{layer.name.replace('/', '-')}", overwrite=True)
-        return len(chosen)
+        return [] if self.resume.isChecked() and folder.is_dir() else files_of(chosen, folder)
 
     def _show(self, output: Path, status: Any) -> None:
         part = status.part or status.parts[0]
@@ -225,7 +234,7 @@ class TrainingPanel(Panel):
             show_info(f"FocusLab has trained a model: {output.name}.")
         else:
             words = error or "it was ended from outside; tick 'Go on' to take it up from its last checkpoint"
-            self._say(f"The run has failed: {words}")
+            self.about.setText(f"The run has failed: {words}")
 
     def _describe(self, name: str) -> None:
         said = recipes()[name]
@@ -236,5 +245,6 @@ class TrainingPanel(Panel):
         self.model.setEnabled(bool(said.get("start")))
         self.known.setEnabled(bool(said.get("stacks")))
 
-    def _say(self, sentence: str) -> None:
-        self.about.setText(sentence)
+    def _refuse(self, error: FocusLabError) -> None:
+        self.about.setText(str(error))
+        show_warning(str(error))

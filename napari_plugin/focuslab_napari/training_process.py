@@ -7,6 +7,7 @@ import csv
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import yaml
 
 from focuslab.errors import OutputError, RequestError
+from focuslab.stack import FocalStack
+from focuslab_napari.applying import layer_stack
 
-__all__ = ["TrainingOrder", "last_words", "learning_curves", "recipes", "start_training", "stop_training"]
+__all__ = ["TrainingOrder", "files_of", "last_words", "learning_curves", "recipes", "start_training", "stop_training"]
 
 _LOG = "training.log"
 
@@ -89,6 +92,16 @@ def recipes() -> dict[str, dict[str, Any]]:
         raise RequestError(f"Training needs the package {error.name!r}: pip install 'focuslab[train]'.") from error
     folder = Path(focuslab_training.__file__).parent / "recipes"
     return {path.stem: yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))}
+
+
+def files_of(layers: Sequence[Any], folder: Path) -> list[tuple[Path, FocalStack]]:
+    """Files in a folder that layers are to be written to for a run; those of an order before it are taken away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in (".ome.tif", ".focuslab.json"):  # nothing else that may lie there
+        for path in folder.glob(f"[0-9]*_*{kind}"):
+            path.unlink()
+    names = [f"{i}_{layer.name.replace('/', '-')}" for i, layer in enumerate(layers)]
+    return [(folder / name, layer_stack(layer)) for name, layer in zip(names, layers, strict=True)]
 
 
 def start_training(order: TrainingOrder) -> subprocess.Popen[bytes]:

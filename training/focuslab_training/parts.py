@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from focuslab.errors import ModelError, RequestError
-from focuslab.refocusing.devices import choose_device
+from focuslab.refocusing.devices import choose_device, choose_precision
 from focuslab_training.callbacks import Checkpoints, Schedule, StopFile, average_of
 from focuslab_training.curve import LearningCurve, Report
 from focuslab_training.data.module import DataSet, StreamModule
@@ -95,7 +95,7 @@ def train_part(
             devices=[place.index] if place.index is not None else machines.devices,
             num_nodes=machines.nodes,
             strategy="ddp_find_unused_parameters_true" if several else "auto",
-            precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
+            precision="bf16-mixed" if choose_precision(recipe.precision, place) == torch.bfloat16 else "32-true",
             max_epochs=-1,
             val_check_interval=recipe.validate_every if validation else None,
             check_val_every_n_epoch=None if validation else 1,

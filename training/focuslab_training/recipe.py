@@ -17,6 +17,7 @@ from focuslab.errors import RequestError
 from focuslab.models.bundle import Architecture
 from focuslab.models.estimator import EstimatorConfig
 from focuslab.models.networks import AutoencoderConfig
+from focuslab.refocusing.devices import Precision
 
 __all__ = [
     "ImageSource",
@@ -182,7 +183,9 @@ class Recipe(_Section):
         description="length of each part's run and of its learning-rate schedule",
     )
     steps: dict[Part, PositiveInt] = Field(default={}, description="length in steps, where time is not to decide")
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: Precision = Field(
+        default="auto", description="inside the network; auto takes bfloat16 where the hardware has it, others crawl"
+    )
     average: float = Field(default=0.998, ge=0, lt=1, description="decay of the exponential average of the weights")
     clip: float = Field(default=5.0, gt=0, description="largest norm of a gradient")
     validate_every: int = Field(default=500, ge=1, description="steps between validations")

@@ -21,6 +21,7 @@ from focuslab.models.latent import Encoded, along_line, between_codes
 from focuslab.models.networks import conditions
 from focuslab.models.reference import ReferenceAutoencoder
 from focuslab.models.zoo import bundled_cards, load_model
+from focuslab.refocusing.devices import choose_device
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.levels import estimate_level
 from focuslab.refocusing.tiling import Tile, read_region
@@ -70,7 +71,7 @@ def judge_of(name_or_path: str | Path, device: str = "cpu") -> "LinearJudge | Re
     """
     own = str(name_or_path) not in bundled_cards() and Path(name_or_path).exists()
     if own and read_card(name_or_path).architecture == "reference-autoencoder":
-        return ReferenceJudge(*load_reference(name_or_path))
+        return ReferenceJudge(*load_reference(name_or_path), device)
     return LinearJudge(load_model(name_or_path), device)
 
 
@@ -151,8 +152,9 @@ class ReferenceJudge:
     parts: tuple[CodeParts, ...] = ("features",)
     single = False
 
-    def __init__(self, card: ModelCard, network: ReferenceAutoencoder) -> None:
-        self.card, self.network = card, network
+    def __init__(self, card: ModelCard, network: ReferenceAutoencoder, device: str = "cpu") -> None:
+        self.card, self.device = card, choose_device(device)
+        self.network = network.to(self.device)
 
     def codes(self, field: Field, planes: Sequence[int], *, physics: bool = True) -> list[Tensor]:
         """Codes of planes."""
@@ -164,7 +166,7 @@ class ReferenceJudge:
         for plane in planes:
             image = np.pad(np.clip(field.plane(plane), 0, 1), ((0, more[0]), (0, more[1])), mode="reflect")
             with torch.inference_mode():
-                found.append(self.network.encode(torch.from_numpy(image)[None, None]))
+                found.append(self.network.encode(torch.from_numpy(image)[None, None].to(self.device)))
         return found
 
     def line(self, a: Tensor, b: Tensor, t: float) -> Tensor:
@@ -175,7 +177,7 @@ class ReferenceJudge:
         """Picture of a code."""
         with torch.inference_mode():
             made = self.network.decode(code)[0, 0]
-        return np.asarray(made[: self._shape[0], : self._shape[1]], np.float32)
+        return np.asarray(made[: self._shape[0], : self._shape[1]].cpu(), np.float32)
 
     def round_trip(self, code: Tensor) -> Image:
         """The same: there is nothing beside the code."""
@@ -183,4 +185,4 @@ class ReferenceJudge:
 
     def vector(self, code: Tensor, part: CodeParts) -> NDArray[np.float32]:
         """The code."""
-        return code.flatten().numpy()
+        return code.flatten().cpu().numpy()
