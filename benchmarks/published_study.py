@@ -145,7 +145,7 @@ def report(found: dict[str, tuple[list[Any], list[Any]]], minutes: float, fields
         table(
             "Synthesis on the line between the ends (32 um and focus), against the recorded plane",
             rows(SYNTHESIS, line)
-            | baselines(SYNTHESIS, ["model, sharp plane alone", "convolution with the PSF", "fitted Gaussian"]),
+            | baselines(SYNTHESIS, ["model, sharp plane alone", "convolution with the PSF, best", "fitted Gaussian"]),
             head,
         ),
         table(

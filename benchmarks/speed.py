@@ -60,11 +60,11 @@ def speed() -> None:
 
     region = blurred(1024)
     facts = plane_facts(region, (), LEVEL, OPTICS, measure_map(region, [()]))
-    counts = read_region(region, (), Tile(0, 1024, 0, 1024), engine.halo(facts))
-    coded = engine.encode(counts, facts)
+    tile = read_region(region, (), Tile(0, 1024, 0, 1024), engine.halo(facts))
+    coded = engine.encode(tile, facts)
     shifts = iter(np.linspace(-LEVEL, LEVEL, 1000))
     rows.append(("new shift, 1024 x 1024, code cached", median_ms(lambda: coded.at(float(next(shifts))), 15)))
-    rows.append(("encode 1024 x 1024 for a slider", median_ms(lambda: engine.encode(counts, facts), 5)))
+    rows.append(("encode 1024 x 1024 for a slider", median_ms(lambda: engine.encode(tile, facts), 5)))
 
     plane = blurred(2048)
     out = np.empty(plane.shape, plane.dtype)

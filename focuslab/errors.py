@@ -12,6 +12,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "RequestError",
+    "out_of_memory",
 ]
 
 
@@ -41,3 +42,9 @@ class DeviceError(FocusLabError, RuntimeError):
 
 class OutputError(FocusLabError, OSError):
     """A result that cannot be written where it was asked for."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whichever device: torch says it as a RuntimeError."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "alloc" in text or "out of memory" in text

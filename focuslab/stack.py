@@ -238,6 +238,11 @@ class FocalStack:
             changes["wavelengths_um"] = (wavelength_um,)
         return replace(self, calibration=self.calibration.replace(**changes))
 
+    @property
+    def history(self) -> dict[str, Any]:
+        """What the provenance of something made from this stack says of what was done before; nothing for raw data."""
+        return {"before": self.provenance} if self.provenance else {}
+
     def with_array(self, array: Pixels, **provenance: Any) -> FocalStack:
-        """Same axes and calibration, other pixels, provenance added."""
-        return replace(self, array=array, provenance={**self.provenance, **provenance})
+        """Same axes and calibration, other pixels and provenance."""
+        return replace(self, array=array, provenance=provenance)

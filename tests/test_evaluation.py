@@ -10,7 +10,7 @@ from focuslab_training.data.open import source_of, specimens_in
 from focuslab_training.data.split import Split
 from focuslab_training.evaluation.evaluate import Options, evaluate, unseen
 from focuslab_training.evaluation.judges import LinearJudge, ReferenceJudge
-from focuslab_training.evaluation.protocol import best_settings, judge_field, side_of
+from focuslab_training.evaluation.protocol import CEILING, best_settings, judge_field, side_of
 
 from focuslab.errors import DeviceError, ImageError, RequestError
 from focuslab.io import write
@@ -178,6 +178,31 @@ def test_sharp_images_are_simulated_for_evaluation(tmp_path: Path) -> None:
         source_of(tmp_path, layout="stacks", planes="0:x:2", columns="0:1")
     with pytest.raises(RequestError, match="simulated stacks need"):
         source_of(tmp_path, layout="simulated", planes="0:4:2", columns="0:1")
+
+
+def test_without_physics_the_features_see_the_plane_alone(tiny_model: Model, optics: Optics) -> None:
+    specimen = phantom("nuclei", (96, 96), seed=3, scale_px=12)
+    noisy, _ = simulate_stack(specimen, optics, distances_um=[-8.0, 0.0])
+    field = Field("f", "f", None, noisy, 1, (optics.radius_px(8.0), 0.0), optics)
+    judge = LinearJudge(tiny_model)
+    rungs = ((0.0, 8.0), (0.0, 3.0, 20.0))
+    with_physics, without = (
+        [judge.vector(judge.encode(field, 0, 7.0, r, physics=physics), "features") for r in rungs]
+        for physics in (True, False)
+    )
+    assert np.allclose(*without, atol=1e-5) and not np.allclose(with_physics[0], without[0], atol=1e-3)
+
+
+def test_a_picture_that_is_its_own_truth_does_not_carry_a_mean(tiny_model: Model, optics: Optics) -> None:
+    specimen = phantom("nuclei", (96, 96), seed=3, scale_px=12)
+    noisy, _ = simulate_stack(specimen, optics, distances_um=[-12.0, -6.0, 0.0])
+    field = Field("f", "f", None, noisy, 2, tuple(optics.radius_px(d) for d in (12.0, 6.0, 0.0)), optics)
+    result = judge_field(LinearJudge(tiny_model), field)
+    at_focus = [s for s in result.scores if s.steps == 0 and s.method == "model, level given"]
+    assert [s.psnr for s in at_focus] == [CEILING]
+    assert {(s.plane, s.steps) for s in result.scores} == {(0, 2), (1, 1), (2, 0)}
+    settings = {s.method for s in result.scores if s.method.startswith(("Richardson", "convolution"))}
+    assert {"Richardson-Lucy [10, 1, in focus]", "convolution with the PSF [relative]"} <= settings
 
 
 def test_the_published_network_is_judged_on_the_device_that_is_asked_for() -> None:

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import tifffile
 
 from focuslab.errors import CalibrationError, ImageError, OutputError, RequestError
 from focuslab.io import read, read_pattern, write
+from focuslab.io.reading import images_of
 from focuslab.io.writing import StackWriter
 from focuslab.stack import Calibration, FocalStack
 
@@ -293,3 +295,37 @@ def test_the_unit_of_time_is_heard(tmp_path: Path) -> None:
     said = {"axes": "TYX", "TimeIncrement": 250.0, "TimeIncrementUnit": "ms"}
     tifffile.imwrite(tmp_path / "a.ome.tif", pixels((3, 16, 16), "uint8"), metadata=said)
     assert read(tmp_path / "a.ome.tif").calibration.time_step_s == pytest.approx(0.25)
+
+
+def test_a_compressed_file_is_read_by_many_threads_at_once(tmp_path: Path) -> None:
+    image = pixels((12, 96, 80), "uint16")
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="minisblack", compression="zlib", rowsperstrip=8)
+    stack = read(tmp_path / "a.tif", axes="ZYX")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda z: np.asarray(stack.array[z % 12]), range(600)))
+    assert all(np.array_equal(plane, image[z % 12]) for z, plane in enumerate(found))
+
+
+def test_files_that_would_be_the_same_plane_are_told(tmp_path: Path) -> None:
+    for name in ("a_z0_w1", "a_z0_w2"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels((16, 16), "uint16"))
+    with pytest.raises(ImageError, match=r"a_z0_w1.tif and a_z0_w2.tif would be the same plane"):
+        read_pattern(tmp_path, "{well}_z{z}_{}.tif")
+
+
+def test_planes_in_files_of_their_own_keep_their_optics(tmp_path: Path) -> None:
+    known = Calibration(pixel_size_um=0.3, na=0.7, index=1.0, wavelengths_um=(0.52,))
+    for z in (0, 1):
+        write(tmp_path / f"a_z{z}.ome.tif", FocalStack(pixels((24, 24), "uint16"), "YX", known))
+    stack = read_pattern(tmp_path, "{well}_z{z}.ome.tif")["a"]
+    assert (stack.calibration.na, stack.calibration.wavelengths_um) == (0.7, (0.52,))
+
+
+def test_broken_ome_xml_and_wrong_globs_are_no_tracebacks(tmp_path: Path) -> None:
+    write(tmp_path / "a.ome.tif", FocalStack(pixels((24, 24), "uint16"), "YX"))
+    said = (tmp_path / "a.ome.tif").read_bytes()
+    (tmp_path / "b.ome.tif").write_bytes(said.replace(b"<Pixels ", b"<Pixel& "))
+    assert read(tmp_path / "b.ome.tif").plane_shape == (24, 24)
+    for glob in ("", "/x/*.tif"):
+        with pytest.raises(RequestError, match="pattern of files"):
+            images_of(tmp_path, glob)

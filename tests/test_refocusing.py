@@ -143,10 +143,10 @@ def test_memory_running_out_makes_smaller_tiles(
     expected = run(image, tiny_model, shift_px=-2.0, level_px=4.0)
     real = steps_module.read_region
 
-    def short_of_memory(stack, index, tile, halo):
+    def short_of_memory(stack, index, tile, halo, **said):
         if tile.y1 - tile.y0 > 200:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return real(stack, index, tile, halo)
+        return real(stack, index, tile, halo, **said)
 
     monkeypatch.setattr(steps_module, "read_region", short_of_memory)
     out = np.empty_like(image)
@@ -161,7 +161,7 @@ def test_memory_running_out_makes_smaller_tiles(
     assert any("Memory ran out" in note for note in told["notes"])
     assert np.abs(out.astype(int) - expected).max() <= 1
 
-    def hopeless(*_: object) -> np.ndarray:
+    def hopeless(*_: object, **__: object) -> np.ndarray:
         raise MemoryError
 
     monkeypatch.setattr(steps_module, "read_region", hopeless)
@@ -172,7 +172,7 @@ def test_memory_running_out_makes_smaller_tiles(
 def test_errors_that_are_not_about_memory_are_not_swallowed(
     blurred: np.ndarray, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> np.ndarray:
+    def broken(*_: object, **__: object) -> np.ndarray:
         raise RuntimeError("something else")
 
     monkeypatch.setattr(steps_module, "read_region", broken)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,6 +67,23 @@ def test_recipes_are_changed_by_key_and_checked() -> None:
             load_recipe("smoke", changes)
     with pytest.raises(RequestError, match="No recipe"):
         load_recipe("nothing")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"optics.largest_airy_px": 0.05}, "Airy radius"),
+        ({"optics.photons": [0, 100]}, "positive"),
+        ({"optics.na_over_index": [0.9, 1.3]}, "less than the index"),
+        ({"optics.pixel_size_um": [1.0, 0.1]}, "lower first"),
+        ({"optics.largest_level_px": 80}, "45 px"),
+        ({"split": {"validation": 0.6, "test": 0.5}}, "nothing to train on"),
+        ({"stacks": {**STACKS, **MICROSCOPE, "planes": [0, 16, 3]}}, "not among the planes"),
+    ],
+)
+def test_impossible_values_are_refused_before_anything_is_loaded(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        load_recipe("smoke", changes)
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
@@ -220,6 +238,7 @@ def test_a_run_makes_a_bundle_with_its_split_and_curves(tmp_path: Path) -> None:
 _KILLED = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from test_training import CPU, short, train
 train(short(8, checkpoint_minutes=1e-9), Path(sys.argv[1]), machines=CPU)
 """
@@ -243,8 +262,44 @@ def test_a_run_killed_and_resumed_ends_where_an_unbroken_one_does(tmp_path: Path
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     train(short(2), tmp_path / "m", machines=CPU)
     other = short(4, **{"model.widths": [8, 12]})
+    for changed, recipe in (("model", other), ("learning_rate", short(4, learning_rate=1.0))):
+        with pytest.raises(RequestError, match=f"another {changed}"):
+            train(recipe, tmp_path / "m", resume=True, machines=CPU)
+    (tmp_path / "m" / "training" / "recipe.json").unlink()  # of a run that was begun before recipes were kept
     with pytest.raises(ModelError, match="does not belong"):
         train(other, tmp_path / "m", resume=True, machines=CPU)
+
+
+def test_a_run_killed_before_its_first_checkpoint_goes_on_from_its_best(tmp_path: Path) -> None:
+    train(short(4), tmp_path / "m", machines=CPU)
+    work = tmp_path / "m" / "training" / "autoencoder"
+    assert (work / "best.ckpt").is_file(), "of the validation at step 4"
+    (work / "last.ckpt").unlink()
+    train(short(6), tmp_path / "m", resume=True, machines=CPU)
+    assert [step for step, _ in curve(tmp_path / "m", "validation")] == [4, 6], "nothing before it was forgotten"
+
+
+def test_a_best_checkpoint_does_not_put_off_the_last(tmp_path: Path) -> None:
+    saved: list[Path] = []
+    callback = callbacks.Checkpoints(tmp_path, minutes=1.0)
+    trainer = SimpleNamespace(
+        save_checkpoint=saved.append,
+        is_global_zero=False,
+        strategy=SimpleNamespace(broadcast=lambda value: value),
+        callback_metrics={"validation": torch.tensor(1.0)},
+        sanity_checking=False,
+    )
+    callback._saved -= 61
+    callback.on_validation_end(trainer, None)  # type: ignore[arg-type]
+    callback.on_train_batch_end(trainer, None, None, None, 0)  # type: ignore[arg-type]
+    assert [path.name for path in saved] == ["best.part", "last.part"]
+
+
+def test_nothing_is_trained_over_a_finished_model(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "card.json").write_text("{}")
+    with pytest.raises(RequestError, match="holds a model"):
+        train(short(1), tmp_path / "m", machines=CPU)
 
 
 def test_fine_tuning_starts_from_a_bundle(tmp_path: Path) -> None:
@@ -331,6 +386,7 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
 _TWO = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from focuslab_training.recipe import load_recipe
 from focuslab_training.run import Machines, train
 changes = {"steps": {"autoencoder": 4}, "phantoms.count": 5, "validate_every": 4, "validation_batches": 1,

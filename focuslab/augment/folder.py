@@ -5,7 +5,7 @@ import csv
 import json
 import shutil
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import focuslab
 from focuslab.augment.copies import AugmentRequest, Copy, Task, plan_copies
-from focuslab.augment.sources import Source, find_sources, tables_of
+from focuslab.augment.sources import Companion, Source, find_sources, tables_of
 from focuslab.augment.work import Order, Result, make_copies
 from focuslab.augment.workers import on_cluster, on_threads
 from focuslab.errors import ModelError, OutputError, RequestError
@@ -76,7 +76,18 @@ def plan_folder(
     tasks = plan_copies(sources, request)
     tables = tuple((path, path.relative_to(source).as_posix()) for path in tables_of(source, sources))
     root = here if source.is_dir() and not is_zarr(source) else here.parent
-    said = {"root": str(root), "pattern": pattern, "level": request.level, "seed": request.seed}
+    said = {
+        "root": str(root),
+        "pattern": pattern,
+        "level": request.level,
+        "seed": request.seed,
+        "companions": {
+            s.place: [[str(c.path.resolve()), c.place, c.is_label] for c in s.companions]
+            for s in sources
+            if s.companions
+        },
+        "tables": [[str(path.resolve()), place] for path, place in tables],
+    }
     return Plan(tuple(tasks), tables, said)
 
 
@@ -99,19 +110,28 @@ def plan_replay(manifest: Path) -> tuple[Plan, Order]:
         for row in copies:
             fields = {name: row[name] for name in ("number", "output", "shift", "unit", "way", "seed")}
             by_source.setdefault(row["source"], []).append(Copy(**fields))
+        tables = tuple((Path(path), place) for path, place in said["run"]["tables"])
+        companions = {
+            place: tuple(Companion(Path(path), folder, is_label) for path, folder, is_label in some)
+            for place, some in said["run"]["companions"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{manifest} is not a manifest of FocusLab: {error}.") from error
     pattern = said["run"].get("pattern")
     stacks = {} if pattern is None else {s.place: s for s in find_sources(root, pattern=pattern)}
-    sources = {place: stacks.get(place, Source(root / place, place)) for place in by_source}
-    if gone := [s.path for s in sources.values() if not s.path.exists()]:
-        raise RequestError(f"{len(gone)} images of the manifest are gone, the first is {gone[0]}.")
+    sources = {
+        place: replace(stacks.get(place, Source(root / place, place)), companions=companions.get(place, ()))
+        for place in by_source
+    }
+    named = [*(s.path for s in sources.values()), *(c.path for s in sources.values() for c in s.companions)]
+    if gone := [path for path in [*named, *(path for path, _ in tables)] if not path.exists()]:
+        raise RequestError(f"{len(gone)} files of the manifest are gone, the first is {gone[0]}.")
     model = load_model(order["model"])
     if any(row["sha256"] != model.identity["sha256"] for row in copies):
         raise ModelError(f"The model {order['model']!r} is not the one that the manifest was made by: other weights.")
     level = said["run"]["level"]
     tasks = tuple(Task(sources[place], tuple(some), level) for place, some in by_source.items())
-    return Plan(tasks, (), said["run"]), Order(Path(), order["model"], order["device"], order["optics"])
+    return Plan(tasks, tables, said["run"]), Order(Path(), order["model"], order["device"], order["optics"])
 
 
 def augment_steps(

@@ -61,7 +61,7 @@ def make_copies(task: Task, order: Order) -> Result:
     if task.source.error is not None:
         return Result(task.source.place, error=task.source.error)
     try:
-        missing = [copy for copy in task.copies if record_of(order.destination, copy) is None]
+        missing = [copy for copy in task.copies if record_of(task, copy, order) is None]
         stack = task.source.open().calibrated(**order.optics) if missing else None
         if stack is not None:
             for companion in task.source.companions:
@@ -71,7 +71,7 @@ def make_copies(task: Task, order: Order) -> Result:
             level = _level(stack, task, engine)
             for copy in missing:
                 _make(stack, task, copy, level, engine, order)
-        records = tuple(r for c in task.copies if (r := record_of(order.destination, c)) is not None)
+        records = tuple(r for c in task.copies if (r := record_of(task, c, order)) is not None)
         made = len(missing) * int(np.prod(stack.shape)) if stack is not None else 0
         return Result(task.source.place, records, pixels=made)
     except FocusLabError as error:
@@ -80,14 +80,25 @@ def make_copies(task: Task, order: Order) -> Result:
         return Result(task.source.place, error=OutputError(f"A file cannot be read or written: {error}."))
 
 
-def record_of(destination: Path, copy: Copy) -> dict[str, Any] | None:
+def record_of(task: Task, copy: Copy, order: Order) -> dict[str, Any] | None:
     """Record of a copy that is there whole, and the one that is wanted; None otherwise."""
-    output = destination / copy.output
+    output = order.destination / copy.output
     try:
         record = json.loads(sidecar_path(output).read_text())["augment"]
     except (OSError, ValueError, KeyError):
         return None
-    return dict(record) if output.exists() and all(record.get(k) == v for k, v in copy.record().items()) else None
+    wanted = _wanted(task, copy, order)
+    return dict(record) if output.exists() and all(record.get(k) == v for k, v in wanted.items()) else None
+
+
+def _wanted(task: Task, copy: Copy, order: Order) -> dict[str, Any]:
+    """What of a record makes the copy what it is: another model, level or microscope makes another one."""
+    return {**copy.record(), "level": task.level, "optics": order.optics, "sha256": _sha256(order.model)}
+
+
+@lru_cache(maxsize=2)
+def _sha256(model: str) -> str:
+    return load_model(model).card.sha256
 
 
 @lru_cache(maxsize=2)
@@ -126,11 +137,10 @@ def _make(stack: FocalStack, task: Task, copy: Copy, level: float | None, engine
         levels = [p.get("level_px") for p in said["planes"]]
         said["augment"] = {
             "source": task.source.place,
-            **copy.record(),
+            **_wanted(task, copy, order),
             "level_px": levels,
             "structure": not empty and any(v is not None for v in levels),
             "model": engine.model.identity["name"],
-            "sha256": engine.model.identity["sha256"],
             "intensity_drift": said["mean_intensity_drift"],
             "saturated_pixels": said["saturated_pixels"],
             "extrapolated": any(note.startswith("Extrapolated") for note in said["notes"]),

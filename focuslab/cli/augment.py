@@ -40,7 +40,7 @@ def augment(
     index: opt.Index = None,
     pixel_size_um: opt.PixelSize = None,
     model: opt.ModelName = "default",
-    device: opt.Device = "cpu",
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps; cpu, or as the manifest says.")] = None,
 ) -> None:
     """Make defocused copies of a data set, labels carried; run it again to go on where it was left."""
     from focuslab.augment.copies import AugmentRequest
@@ -49,7 +49,7 @@ def augment(
 
     if source.suffix.lower() == ".json":
         plan, order = plan_replay(source)
-        order = replace(order, destination=destination)
+        order = replace(order, destination=destination, device=device or order.device)
     else:
         if (blur_um is None) == (blur_px is None):
             raise RequestError("Say how much defocus to add by one of --blur-um A:B and --blur-px A:B.")
@@ -65,7 +65,7 @@ def augment(
             labels_missing=labels_missing,
         )
         optics = {"na": na, "wavelength_um": wavelength_um, "index": index, "pixel_size_um": pixel_size_um}
-        order = Order(destination, model, device, {k: v for k, v in optics.items() if v is not None})
+        order = Order(destination, model, device or "cpu", {k: v for k, v in optics.items() if v is not None})
     if dry_run:
         for task in plan.tasks:
             for copy in task.copies:

@@ -7,6 +7,7 @@ import typer
 
 from focuslab.cli import options as opt
 from focuslab.cli.console import out
+from focuslab.errors import CalibrationError
 
 __all__ = ["info"]
 
@@ -29,9 +30,12 @@ def info(
         "z step": f"{known.z_step_um:.6g} um" if known.z_step_um else "not known",
         "channels": ", ".join(known.channel_names) or "not named",
     }
-    optics = stack.optics()
+    try:
+        optics, lacking = stack.optics(), f"{', '.join(known.missing())} not known"
+    except CalibrationError as error:  # what the file says cannot be: all else is shown
+        optics, lacking = None, str(error)
     if optics is None:
-        rows["optics"] = f"{', '.join(known.missing())} not known"
+        rows["optics"] = lacking
     else:
         rows["optics"] = f"NA {optics.na:g}, index {optics.index:g}, wavelength {optics.wavelength_um:g} um"
         rows["one um of defocus"] = f"{optics.radius_px(1.0):.3g} px of blur radius"

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,9 @@ import typer
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, fail, out, outcomes
 from focuslab.errors import RequestError
-from focuslab.io import fields_of, is_plate, read_pattern
+from focuslab.io import fields_of, is_plate
 from focuslab.io.ome_zarr import is_zarr
+from focuslab.io.pattern import files_of_pattern, stack_of_files
 from focuslab.stack import FocalStack
 
 if TYPE_CHECKING:
@@ -104,6 +106,10 @@ def refocus(
         sys.exit(1 if failed < len(jobs) else 2)
 
 
+def _stack_of(name: str, planes: dict[tuple[int, ...], Path], axes: str, optics: dict[str, float | None]) -> FocalStack:
+    return stack_of_files(name, planes, axes).calibrated(**optics)
+
+
 def _jobs(
     inputs: list[Path],
     output: Path,
@@ -119,9 +125,10 @@ def _jobs(
     jobs: list[Job] = []
     for item in inputs:
         if pattern is not None:
-            for name, stack in read_pattern(item, pattern).items():
-                known = stack.calibrated(**optics)
-                jobs.append(Job(name, lambda known=known: known, output / f"{name}.ome.tif"))  # type: ignore[misc]
+            axes, stacks = files_of_pattern(item, pattern)
+            for name, planes in stacks.items():  # opened when it is its turn: one that fails does not stop the others
+                known = partial(_stack_of, name, planes, axes, optics)
+                jobs.append(Job(name, known, output / f"{name}.ome.tif"))
         elif item.is_dir() and not is_zarr(item):
             jobs += jobs_of(files_in(item, files), output, opened, below=item)
         elif is_plate(item):

@@ -51,6 +51,8 @@ def files_of_pattern(folder: str | Path, pattern: str) -> tuple[str, dict[str, d
     ------
     RequestError
         As `read_pattern`.
+    ImageError
+        If two files would be the same plane.
     """
     fields = re.findall(r"\{(\w*)\}", pattern)
     axes = "".join(a for a in "TCZ" if a.lower() in fields)
@@ -66,7 +68,13 @@ def files_of_pattern(folder: str | Path, pattern: str) -> tuple[str, dict[str, d
         if match:
             found = match.groupdict()
             name = "_".join(found[f] for f in fields if f not in ("z", "c", "t", "")) or root.name
-            groups.setdefault(name, {})[tuple(int(found[a.lower()]) for a in axes)] = path
+            stack, key = groups.setdefault(name, {}), tuple(int(found[a.lower()]) for a in axes)
+            if key in stack:
+                raise ImageError(
+                    f"{stack[key].name} and {path.name} would be the same plane of the stack {name!r}: tell them "
+                    f"apart by a field in the pattern {pattern!r}, {{c}} for channels or a name such as {{site}}."
+                )
+            stack[key] = path
     if not groups:
         raise RequestError(f"No file below {root} matches the pattern {pattern!r}.")
     return axes, dict(sorted(groups.items()))
@@ -106,7 +114,11 @@ def stack_of_files(name: str, files: dict[tuple[int, ...], Path], axes: str) -> 
     if first.axes != "YX":
         raise ImageError(f"The files of {name!r} must hold one plane each, got axes {first.axes}.")
     pixels = _Files({where: files[key] for where, key in grid.items()}, (*shape, *first.shape), first.dtype)
-    return FocalStack(pixels, axes + "YX", Calibration(pixel_size_um=first.calibration.pixel_size_um), {}, "ome")
+    said = first.calibration
+    alike = Calibration(pixel_size_um=said.pixel_size_um, na=said.na, index=said.index)  # in all channels
+    if "C" not in axes:
+        alike = alike.replace(wavelengths_um=said.wavelengths_um, channel_names=said.channel_names)
+    return FocalStack(pixels, axes + "YX", alike, {}, "ome")
 
 
 class _Files:

@@ -17,7 +17,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from focuslab.errors import CalibrationError, ImageError
+from focuslab.errors import CalibrationError, ImageError, RequestError
 from focuslab.io.ome_zarr import is_zarr, open_zarr
 from focuslab.io.plates import fields_of, is_plate, plate_of
 from focuslab.io.tiff_metadata import completed, imagej_calibration, ome_calibration, own_notes
@@ -98,7 +98,13 @@ def read(
 
 def images_of(folder: Path, files: str = "**/*") -> list[Path]:
     """Images of a folder whose paths match a glob, sorted: TIFF files, OME-Zarr images, the fields of its plates."""
-    found = [p for p in folder.glob(files) if p.suffix.lower() in _IMAGES and not p.name.startswith(".")]
+    try:
+        matching = list(folder.glob(files))
+    except (ValueError, NotImplementedError, IndexError) as error:
+        raise RequestError(
+            f"{files!r} is no pattern of files below a folder: give one such as '*.tif' or '**/*.tif' ({error})."
+        ) from error
+    found = [p for p in matching if p.suffix.lower() in _IMAGES and not p.name.startswith(".")]
     whole = sorted(p for p in found if plate_of(p.relative_to(folder)) is None and (p.is_file() or is_zarr(p)))
     return [image for p in whole for image in (fields_of(p) if is_plate(p) else [p])]
 
@@ -210,7 +216,11 @@ def _described(tiff: tifffile.TiffFile, number: int, *, any_unit: bool) -> tuple
 
 
 def _ome_provenance(xml: str) -> dict[str, Any]:
-    for element in ET.fromstring(xml).iter():
+    try:
+        root = ET.fromstring(xml)
+    except ET.ParseError:  # of another program; its pixels are read all the same
+        return {}
+    for element in root.iter():
         if element.tag.endswith("}M") and element.get("K") == "focuslab" and element.text:
             said = json.loads(element.text)
             return said if isinstance(said, dict) else {}

@@ -4,6 +4,8 @@ Uncompressed files are memory-mapped; of compressed ones only the strips or tile
 decoded. Nothing is allocated for the whole image, so a header may claim what it likes.
 """
 
+import os
+import threading
 import weakref
 from itertools import product
 from pathlib import Path
@@ -34,7 +36,7 @@ class TiffPixels:
     """
 
     def __init__(self, path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
-        self._path, self._tiff, self._series = path, tiff, series
+        self._path, self._tiff, self._series, self._lock = path, tiff, series, threading.Lock()
         self.shape: tuple[int, ...] = tuple(series.shape)
         self.dtype: np.dtype[Any] = np.dtype(series.dtype).newbyteorder("=")
         self._samples = "S" in series.axes
@@ -150,19 +152,23 @@ class TiffPixels:
             return out[..., 0]
         return np.moveaxis(out[..., samples], -1, 0) if self._samples_first else out[..., samples]
 
-    @staticmethod
-    def _segment(page: Any, number: int) -> bytes | None:
-        """Read one strip or tile; the other files of a set are open only for that moment."""
-        handle, size = page.parent.filehandle, page.databytecounts[number]
-        closed = handle.closed
-        if closed:
-            handle.open()
-        try:
-            handle.seek(page.dataoffsets[number])
-            return bytes(handle.read(size)) if size else None
-        finally:
+    def _segment(self, page: Any, number: int) -> bytes | None:
+        """Read one strip or tile, in any thread or forked process; other files of a set are open only meanwhile."""
+        handle, size, offset = page.parent.filehandle, page.databytecounts[number], page.dataoffsets[number]
+        if not size:
+            return None
+        with self._lock:
+            closed = handle.closed
             if closed:
-                handle.close()
+                handle.open()
+            try:
+                if hasattr(os, "pread"):  # does not move the place in the file that all of them share
+                    return os.pread(handle.fileno(), size, offset)
+                handle.seek(offset)
+                return bytes(handle.read(size))
+            finally:
+                if closed:
+                    handle.close()
 
     def _decode(self, frame: Any, data: bytes | None, number: int, page: Any) -> NDArray[Any] | None:
         try:

@@ -93,9 +93,10 @@ class LinearLatentAutoencoder(nn.Module):
         if copies.rungs[0] != 0:
             raise ValueError(f"A ladder starts at the sharpest image, level 0, got {copies.rungs}.")
         sources = (plane.float(), *copies.deconvolved)
-        features, direction, mix = self.encoder(sources, condition)
+        sharp = copies.ladder[:, :1]
+        features, direction, mix = self.encoder(sources, sharp, condition)
         mix = mix * -torch.expm1(-condition[:, :1, None, None].square())  # in focus there is nothing to mix
-        sharp = blend(copies.ladder[:, :1], sources, mix)
+        sharp = blend(sharp, sources, mix)
         ladder = torch.cat([sharp, copies.ladder[:, 1:]], 1) if len(copies.rungs) > 1 else sharp
         level = condition[:, :1, None, None]
         features, direction = (self._cropped(maps, margin) for maps in (features, direction))

@@ -20,11 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from focuslab.models.frontend import COPIES
+from focuslab.models.wiener import LEAST_NOISE
 from focuslab.optics import Optics, equivalent_radius
 
 __all__ = ["AutoencoderConfig", "Decoder", "Encoder", "conditions"]
 
 
+_UNIT = 0.05  # what a difference of one standard deviation of the noise is shown as
 _CONDITIONS = 8  # numbers that `_expand` makes of a condition
 
 
@@ -85,7 +87,8 @@ class Encoder(nn.Module):
         n1, n2 = config.blocks
         hidden = 64
         self.condition = nn.Sequential(nn.Linear(_CONDITIONS, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
-        self.stem = nn.Conv2d(16 * (1 + config.copies), w1, 3, padding=1)
+        sources = 1 + config.copies
+        self.stem = nn.Conv2d(2 * 16 * sources, w1, 3, padding=1)
         self.fine = nn.ModuleList(Block(w1, hidden) for _ in range(n1))
         self.down = nn.Conv2d(w1, w2, 2, stride=2)
         self.coarse = nn.ModuleList(Block(w2, hidden) for _ in range(n2))
@@ -94,17 +97,23 @@ class Encoder(nn.Module):
         self.heads = nn.ModuleList(
             nn.Conv2d(w, 2 * c, 1) for w, c in zip(config.widths, config.code_widths, strict=True)
         )
-        self.mix = nn.Conv2d(w1, 1 + config.copies, 1)
-        for parameter in self.mix.parameters():
+        self.mix, self.mix_film = nn.Conv2d(w1, sources, 1), nn.Linear(hidden, 2 * sources)
+        for parameter in (*self.mix.parameters(), *self.mix_film.parameters()):
             nn.init.zeros_(parameter)
         self.radius = 4 * (2 + 2 * 2 * n1) + 8 * (2 * n2 + 2)
 
     def forward(
-        self, sources: Sequence[Tensor], condition: Tensor
+        self, sources: Sequence[Tensor], sharp: Tensor, condition: Tensor
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
-        """Features and their direction, fine and coarse, and the weights of the sources (B, K, Y / 4, X / 4)."""
+        """Features and their direction, fine and coarse, and the weights of the sources (B, K, Y / 4, X / 4).
+
+        What a weight is to decide on, how a source differs from `sharp`, is shown beside the sources and in units of
+        the noise: copies may differ by less than bfloat16 resolves.
+        """
         film = self.condition(_expand(condition))
-        x1 = self.stem(torch.cat([_to_blocks(source) for source in sources], 1))
+        unit = condition[:, 2].clamp(min=LEAST_NOISE).view(-1, 1, 1, 1)
+        differences = [(source - sharp) * (_UNIT / unit) for source in sources]
+        x1 = self.stem(torch.cat([_to_blocks(image) for image in (*sources, *differences)], 1))
         for block in self.fine:
             x1 = block(x1, film)
         x2 = self.down(x1)
@@ -117,7 +126,8 @@ class Encoder(nn.Module):
         # A direction is per px of blur: the network says the change over the whole way to focus.
         way = condition[:, :1, None, None].clamp(min=1.0)
         with torch.autocast(x1.device.type, enabled=False):  # weights of pictures are as exact as the pictures
-            mix = self.mix(x1.float())
+            gain, offset = self.mix_film(film.float())[:, :, None, None].chunk(2, 1)
+            mix = torch.addcmul(offset, self.mix(x1.float()), 1 + gain)
         return tuple(f for f, _ in heads), tuple(v / way for _, v in heads), mix
 
 

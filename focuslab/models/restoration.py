@@ -19,6 +19,8 @@ References
 .. [3] D. S. C. Biggs and M. Andrews, "Acceleration of iterative image restoration algorithms", Appl. Opt. 36,
        1766 (1997), doi 10.1364/AO.36.001766.
 .. [4] Y. Nesterov, Soviet Math. Dokl. 27, 372 (1983): the momentum schedule (i - 1) / (i + 2).
+.. [5] M. Bertero and P. Boccacci, "A simple method for the reduction of boundary effects in the Richardson-Lucy
+       approach to image deconvolution", Astron. Astrophys. 437, 369 (2005), doi 10.1051/0004-6361:20052717.
 """
 
 from collections.abc import Sequence
@@ -30,6 +32,7 @@ __all__ = ["KNEE", "blur_by", "nonnegative_wiener", "regulariser", "richardson_l
 
 KNEE = 0.04  # cycles/px: below it the power of a specimen is taken as flat
 _RELAXATION = 1.8
+_GATHERED = 0.02  # least share of a point's light that is taken to have been recorded
 _DARK = 1e-3  # least light per pixel, in normalised intensity
 
 
@@ -76,12 +79,23 @@ def nonnegative_wiener(
     return light
 
 
-def richardson_lucy(plane: Tensor, start: Tensor, transfer: Tensor, iterations: Sequence[int]) -> list[Tensor]:
-    """Accelerated Richardson-Lucy [2]_ [3]_ [4]_ of planes (..., Y, X) from a guess, after each of `iterations`."""
+def richardson_lucy(
+    plane: Tensor, start: Tensor, transfer: Tensor, iterations: Sequence[int], recorded: Tensor | None = None
+) -> list[Tensor]:
+    """Accelerated Richardson-Lucy [2]_ [3]_ [4]_ of planes (..., Y, X) from a guess, after each of `iterations`.
+
+    `recorded` (Y, X) is the share of every pixel that was recorded, all of all if not given. Light beyond the border is
+    then found as well, from what it casts inside [5]_.
+    """
     data, now = plane.clamp(min=_DARK), start.clamp(min=_DARK)
     guess, back, found = now, transfer.conj(), []
+    gathered = None
+    if recorded is not None:
+        data, gathered = data * recorded, blur_by(recorded, back).clamp(min=_GATHERED)
     for i in range(1, max(iterations) + 1):
-        ratio = blur_by(data / blur_by(guess, transfer).clamp_(min=_DARK), back).clamp_(min=0)
+        share = data / blur_by(guess, transfer).clamp_(min=_DARK)
+        ratio = blur_by(share, back).clamp_(min=0)
+        ratio = ratio if gathered is None else ratio / gathered
         before, now = now, guess * ratio
         guess = torch.lerp(before, now, 1 + (i - 1) / (i + 2)).clamp_(min=_DARK)
         if i in iterations:

@@ -19,12 +19,21 @@ from scipy import ndimage, optimize
 from torch import Tensor
 
 from focuslab.models.restoration import blur_by
-from focuslab.optics import convolve, crop, mirror_pad, otf
+from focuslab.optics import Optics, convolve, crop, mirror_pad, otf, psf
 
-__all__ = ["convolved", "fitted_gaussian", "richardson_lucy", "unsharp_mask", "wiener"]
+__all__ = [
+    "blurred_from_focus",
+    "convolved",
+    "fitted_gaussian",
+    "relative_transfer",
+    "richardson_lucy",
+    "unsharp_mask",
+    "wiener",
+]
 
 BORDER = 100  # px
 _DARK = 1e-6
+_LEAST = 1e-2  # transfer of the image in focus below which nothing is known
 
 Image = NDArray[np.float32]
 
@@ -60,6 +69,21 @@ def unsharp_mask(plane: Image, radius_px: float, amount: float = 1.5) -> Image:
 def convolved(plane: Image, psf: Tensor) -> Image:
     """Synthesis by the PSF itself: the sharp plane convolved with it."""
     return np.asarray(convolve(torch.from_numpy(plane), psf))
+
+
+def relative_transfer(optics: Optics, level_px: float, shape: tuple[int, int]) -> Tensor:
+    """Transfer function, on the rfft2 grid, from the image in focus to a blur level: the ratio of their OTFs."""
+    own = otf(psf(optics, optics.defocus_um(level_px))[0], shape)
+    own = own / otf(psf(optics, 0.0)[0], shape).abs().clamp(min=_LEAST)
+    return own / own.abs().clamp(min=1)
+
+
+def blurred_from_focus(plane: Image, optics: Optics, level_px: float) -> Image:
+    """Synthesis by the optics: a plane in focus, which has the blur of focus already, at a blur level."""
+    light = mirror_pad(torch.from_numpy(plane), BORDER)
+    return np.asarray(
+        crop(blur_by(light, relative_transfer(optics, level_px, (light.shape[0], light.shape[1]))), BORDER)
+    )
 
 
 def fitted_gaussian(plane: Image, truth: Image) -> Image:

@@ -17,12 +17,12 @@ from focuslab.models.frontend import noise_sigma
 from focuslab.models.restoration import blur_by
 from focuslab.models.wiener import camera_limited
 from focuslab.optics import Optics, crop, mirror_pad, otf, psf
+from focuslab.quality.classical import relative_transfer
 
 __all__ = ["Consistency", "consistency", "finest_period_px"]
 
 _RINGS = 96
 _BORDER = 100  # px
-_LEAST = 1e-2  # transfer of focus below which nothing is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Consistency:
     def sentence(self) -> str:
         """The misfit in plain words."""
         if self.misfit < 1.5:
-            return "Blurred back, the result is the plane you took, to within its noise."
+            return f"Blurred back, the result is the plane you took, to within its noise ({self.misfit:.1f} of it)."
         if self.misfit < 4:
             return (
                 f"Blurred back, the result is {self.misfit:.1f} times the noise away from the plane: look at the map."
@@ -69,10 +69,10 @@ def consistency(plane: NDArray[Any], sharpest: NDArray[Any], optics: Optics, lev
     """
     data, light = (mirror_pad(torch.from_numpy(np.array(a, np.float32)), _BORDER) for a in (plane, sharpest))
     shape = (data.shape[-2], data.shape[-1])
-    own = otf(psf(optics, optics.defocus_um(level_px))[0], shape)
-    if not camera_limited(optics):  # the sharpest image has the blur of focus already
-        own = own / otf(psf(optics, 0.0)[0], shape).abs().clamp(min=_LEAST)
-        own = own / own.abs().clamp(min=1)
+    if camera_limited(optics):  # the sharpest image is the specimen
+        own = otf(psf(optics, optics.defocus_um(level_px))[0], shape)
+    else:
+        own = relative_transfer(optics, level_px, shape)
     difference = crop(blur_by(light, own) - data, _BORDER)
     noise = max(float(noise_sigma(data[None, None])), 1e-12)
     return Consistency(np.asarray(difference), float(difference.std()) / noise)

@@ -75,15 +75,16 @@ def jobs_of(
     if twice:
         raise RequestError(f"Several inputs are called {twice[0]}: refocus them into different folders.")
     return [
-        Job(_name(path), lambda path=path: opened(path), target, path)  # type: ignore[misc]
+        Job(_name(path, below), lambda path=path: opened(path), target, path)  # type: ignore[misc]
         for path, target in zip(files, targets, strict=True)
     ]
 
 
-def _name(path: Path) -> str:
-    """Name of an image, that of a field with its plate."""
+def _name(path: Path, below: Path | None) -> str:
+    """Name of an image: its path below the folder that was named, of a field with its plate, else its file's name."""
     plate = plate_of(path)
-    return path.name if plate is None else path.relative_to(plate.parent).as_posix()
+    root = plate.parent if plate is not None else below
+    return path.name if root is None else path.relative_to(root).as_posix()
 
 
 def batch_steps(

@@ -21,7 +21,7 @@ from focuslab.errors import ImageError, RequestError
 from focuslab.models.latent import between_codes
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts
-from focuslab.refocusing.intensity import finite, measure_map, sample_plane
+from focuslab.refocusing.intensity import measure_map, sample_plane
 from focuslab.refocusing.levels import estimate_level
 from focuslab.refocusing.plan import SMALLEST, StackPlan, known_optics, plane_facts
 from focuslab.refocusing.progress import Progress
@@ -144,7 +144,7 @@ def between_steps(
         "saturated_pixels": tally.saturated,
         "mean_intensity_drift": round(tally.drift, 6),
         "planes": records,
-        **({"before": stack.provenance} if stack.provenance else {}),
+        **stack.history,
     }
 
 
@@ -194,9 +194,9 @@ def _renderer(
     def render(part: Tile) -> NDArray[np.float64]:
         codes = []
         for end, fact in zip(ends, facts, strict=True):
-            counts = finite(read_region(stack, end, part, engine.halo(fact, rungs)), keep_nan)
-            region = engine.encode(counts, fact, rungs)
-            codes.append((region.code, region.direction))
+            region = read_region(stack, end, part, engine.halo(fact, rungs), keep_nan=keep_nan)
+            coded = engine.encode(region, fact, rungs)
+            codes.append((coded.code, coded.direction))
         picture = engine.decode(between_codes(codes[0], codes[1], t), facts[0].intensity)
         return picture[: part.y1 - part.y0, : part.x1 - part.x0]
 

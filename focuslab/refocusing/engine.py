@@ -1,6 +1,7 @@
 """The engine: encode a region once, decode it at any shift.
 
-    region of counts -> normalise -> front end -> code, direction            (`Engine.encode`, once per region)
+    region of counts -> normalise -> continue beyond the border -> front end -> code, direction
+                                                                             (`Engine.encode`, once per region)
     code + shift * direction -> decode -> undo the normalisation             (`CodedRegion.at`, per shift)
 
 Everything that refocuses (command line, plugin, augmentation, evaluation) goes through here.
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from focuslab.models.border import beyond_border
 from focuslab.models.bundle import Model
 from focuslab.models.frontend import LADDER, FrontEnd, PhysicsFrontEnd, exact_rungs, front_end
 from focuslab.models.latent import LatentCode, along_line, fade
@@ -22,6 +24,7 @@ from focuslab.models.networks import conditions
 from focuslab.optics import Optics, crop
 from focuslab.refocusing.devices import Precision, choose_device, choose_precision
 from focuslab.refocusing.intensity import IntensityMap
+from focuslab.refocusing.tiling import Region
 
 __all__ = ["CodedRegion", "Engine", "PlaneFacts", "keeps_remainder"]
 
@@ -88,14 +91,14 @@ class Engine:
         return exact_rungs([*own, *(facts.level_px + shift for shift in shifts)])
 
     def encode(
-        self, counts: NDArray[Any], facts: PlaneFacts, rungs: tuple[float, ...] = LADDER, *, remainder: bool = True
+        self, region: Region, facts: PlaneFacts, rungs: tuple[float, ...] = LADDER, *, remainder: bool = True
     ) -> "CodedRegion":
         """Encode a region with its halo.
 
         Parameters
         ----------
-        counts
-            (Y, X) pixels, multiples of 8, including `halo` pixels on every side.
+        region
+            With `halo` pixels on every side.
         facts
             Of the plane that the region belongs to.
         rungs
@@ -103,9 +106,10 @@ class Engine:
         remainder
             Whether any of the shifts to come needs it, see `keeps_remainder`.
         """
-        wide = counts.dtype.str[1:] in _WIDE and self.device.type != "mps"
-        normal = facts.intensity.normalise(counts, np.float64 if wide else np.float32)
+        wide = region.counts.dtype.str[1:] in _WIDE and self.device.type != "mps"
+        normal = facts.intensity.normalise(region.counts, np.float64 if wide else np.float32)
         plane = torch.from_numpy(normal)[None, None].to(self.device)
+        plane = beyond_border(plane, region.recorded, facts.optics, facts.level_px, facts.floor)
         physics = self._front_end(facts)
         margin = physics.radius(facts.level_px, rungs)
         condition = conditions(facts.optics, facts.level_px, facts.noise, self.device)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import focuslab
 from focuslab.errors import OutputError, RequestError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
+from focuslab.models.border import beyond_border
 from focuslab.models.bundle import Model
 from focuslab.models.estimator import EstimatorConfig, LevelEstimator, safest_level
 from focuslab.models.evidence import gather_evidence
@@ -84,6 +85,8 @@ class Sharpest(nn.Module):
         noise = float(noise_sigma(plane))
         said = explain(plane[0, 0], self.optics, level, noise)
         noise *= said.surplus
+        recorded = (slice(edge, edge + height), slice(edge, edge + width))
+        padded = beyond_border(padded, recorded, self.optics, level, said.floor)
         copies = maker.copies(padded, level, noise, rungs, margin=margin, floor=said.floor)
         condition = conditions(self.optics, level, noise, plane.device)
         code, direction = network.encode(crop(padded, margin), copies, condition, margin=network.encoder_halo)

@@ -106,7 +106,7 @@ def all_in_focus_steps(
     picture = np.empty(shape, stack.dtype)
     steps = refocus_steps(one, RefocusRequest(sharpest=True), engine, picture, keep_nan=True, tile=tile)
     made = yield from told(steps, lambda step: Progress(step.total + step.done, 2 * step.total))
-    provenance = made | {"operation": "all in focus", "fused": [list(index) for index in planes]}
+    provenance = made | {"operation": "all in focus", "fused": [list(index) for index in planes], **stack.history}
     return AllInFocus(picture, (where / weights).astype(np.float32), provenance)
 
 

@@ -20,7 +20,6 @@ from focuslab.models.autoencoder import ladder_at
 from focuslab.models.frontend import LADDER, exact_rungs
 from focuslab.models.latent import Encoded, LatentCode, along_line, between_codes, window
 from focuslab.refocusing.engine import Engine, PlaneFacts
-from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.tiling import GRID, Tile, read_region
 from focuslab.stack import FocalStack
 
@@ -151,8 +150,7 @@ class LiveView:
 
     def _encode(self, part: Tile, index: tuple[int, ...], facts: PlaneFacts) -> "_Coded":
         halo = self.engine.halo(facts, self._rungs)
-        counts = finite(read_region(self.stack, index, part, halo), keep_nan=True)
-        coded = self.engine.encode(counts, facts, self._rungs)
+        coded = self.engine.encode(read_region(self.stack, index, part, halo, keep_nan=True), facts, self._rungs)
         near = self.engine.ladder_halo(facts, self._rungs)
         return _Coded(coded.code, coded.direction, coded.source.clone(), near)
 

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import focuslab
-from focuslab.errors import DeviceError
+from focuslab.errors import DeviceError, out_of_memory
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, keeps_remainder
-from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.plan import PlanePlan, StackPlan, plan_refocus
 from focuslab.refocusing.progress import Progress, told
 from focuslab.refocusing.request import RefocusRequest, Way
@@ -144,8 +142,8 @@ def fill(
         part = waiting.pop()
         try:
             picture = render(part)
-        except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
                 raise
             waiting += _quarters(part, error)[::-1]
             gc.collect()
@@ -165,8 +163,8 @@ def _renderer(
     target = facts.level_px + plane.shift_px
 
     def blur(part: Tile) -> NDArray[np.float64]:
-        counts = finite(read_region(stack, plane.index, part, engine.blur_halo(facts, [target])), keep_nan)
-        (picture,) = engine.blurred(counts, facts, [target])
+        region = read_region(stack, plane.index, part, engine.blur_halo(facts, [target]), keep_nan=keep_nan)
+        (picture,) = engine.blurred(region.counts, facts, [target])
         return picture[: part.y1 - part.y0, : part.x1 - part.x0]
 
     if way == "optics":
@@ -175,8 +173,8 @@ def _renderer(
     halo, remainder = engine.halo(facts, rungs), keeps_remainder(facts, plane.shift_px)
 
     def render(part: Tile) -> NDArray[np.float64]:
-        counts = finite(read_region(stack, plane.index, part, halo), keep_nan)
-        picture = engine.encode(counts, facts, rungs, remainder=remainder).at(plane.shift_px)
+        region = read_region(stack, plane.index, part, halo, keep_nan=keep_nan)
+        picture = engine.encode(region, facts, rungs, remainder=remainder).at(plane.shift_px)
         return picture[: part.y1 - part.y0, : part.x1 - part.x0]
 
     return render
@@ -193,11 +191,6 @@ def _quarters(tile: Tile, error: BaseException) -> list[Tile]:
         for y in range(tile.y0, tile.y1, half)
         for x in range(tile.x0, tile.x1, half)
     ]
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "alloc" in text or "out of memory" in text
 
 
 def _provenance(
@@ -226,7 +219,7 @@ def _provenance(
         "saturated_pixels": tally.saturated,
         "mean_intensity_drift": round(tally.drift, 6),
         "planes": [_plane_record(p) for p in plan.planes],
-        **({"before": stack.provenance} if stack.provenance else {}),
+        **stack.history,
     }
 
 

@@ -11,7 +11,7 @@ from focuslab.models.bundle import Model
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.quality.focus import sharpness
-from focuslab.refocusing.intensity import sample_plane
+from focuslab.refocusing.intensity import finite, sample_plane
 from focuslab.refocusing.levels import LevelEstimate, estimate_level
 from focuslab.refocusing.progress import Progress, finish
 from focuslab.stack import FocalStack
@@ -94,7 +94,7 @@ def focus_curve_steps(
         known = optics or stack.optics(stack.position(index, "C"))
         windows = sample_plane(stack, index, _BUDGET)
         estimate = estimate_level(windows, model, known or Optics.nominal())
-        sharp = float(np.mean([sharpness(np.nan_to_num(w)) for w in windows]))
+        sharp = float(np.mean([sharpness(finite(w, keep_nan=True)) for w in windows]))
         level = known.defocus_um(estimate.level_px) if known is not None and estimate.found else None
         found.append(PlaneFocus(index, estimate, sharp, level))
         yield found[-1]

@@ -18,7 +18,6 @@ from focuslab.models.wiener import WIDEST_BLUR
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts, keeps_remainder
-from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.plan import StackPlan, plan_refocus
 from focuslab.refocusing.progress import Progress, finish, told
 from focuslab.refocusing.request import RefocusRequest, Way
@@ -147,6 +146,7 @@ def focal_stack_steps(
         "notes": plan.notes,
         "saturated_pixels": tally.saturated,
         "mean_intensity_drift": round(tally.drift, 6),
+        **stack.history,
     }
     return FocalStack(out, "ZYX", calibration, provenance, stack.family)
 
@@ -209,8 +209,8 @@ def _by_model(
 ) -> list[NDArray[np.float64]]:
     shifts = [level - facts.level_px for level in levels]
     rungs = engine.rungs(facts, *shifts)
-    counts = finite(read_region(stack, index, part, engine.halo(facts, rungs)), keep_nan=True)
-    coded = engine.encode(counts, facts, rungs, remainder=keeps_remainder(facts, *shifts))
+    region = read_region(stack, index, part, engine.halo(facts, rungs), keep_nan=True)
+    coded = engine.encode(region, facts, rungs, remainder=keeps_remainder(facts, *shifts))
     return [coded.at(shift) for shift in shifts]
 
 
@@ -218,4 +218,4 @@ def _by_optics(
     stack: FocalStack, index: tuple[int, ...], part: Any, levels: Sequence[float], facts: PlaneFacts, engine: Engine
 ) -> list[NDArray[np.float64]]:
     halo = engine.blur_halo(facts, levels)
-    return engine.blurred(finite(read_region(stack, index, part, halo), keep_nan=True), facts, levels)
+    return engine.blurred(read_region(stack, index, part, halo, keep_nan=True).counts, facts, levels)

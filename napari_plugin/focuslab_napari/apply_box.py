@@ -115,7 +115,8 @@ class ApplyBox(QWidget):
             kind = "refocused plane" if asked.pair is None else "between planes"
             result = put_result(self.viewer, layer, kind, pixels, provenance, calibration=of_plane, kept=kept)
         else:
-            look = {"rgb": True} if layer.rgb else {}
+            look: dict[str, Any] = {"rgb": True} if layer.rgb else {}
+            look["axis_labels"] = tuple(image.axes.lower())  # as they were taken to be, whatever the layer calls them
             pixels = image.to_layer(pixels, layer.rgb)
             result = put_result(self.viewer, layer, "refocused", pixels, provenance, calibration=said, **look)
         self.result = result

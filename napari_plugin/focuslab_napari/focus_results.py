@@ -6,7 +6,7 @@ import numpy as np
 
 from focuslab_napari.applying import plane_calibration
 from focuslab_napari.layers import LayerImage
-from focuslab_napari.results import put_result, same_place
+from focuslab_napari.results import corner_place, put_result
 
 if TYPE_CHECKING:
     from focuslab.refocusing import AllInFocus, BlurMap
@@ -24,7 +24,6 @@ def put_blur_map(viewer: Any, layer: Any, index: tuple[int, ...], found: "BlurMa
         return _CLOSED
     levels, unit = (found.levels_px, "px") if found.levels_um is None else (found.levels_um, "um")
     kept = (layer.ndim - 2, layer.ndim - 1)
-    place = same_place(layer, kept)
     apart = np.array([np.diff(c)[0] if len(c) > 1 else found.window for c in (found.rows, found.columns)])
     corner = np.array([found.rows[0], found.columns[0]])
     known = levels[np.isfinite(levels)]
@@ -35,11 +34,10 @@ def put_blur_map(viewer: Any, layer: Any, index: tuple[int, ...], found: "BlurMa
         levels,
         {"operation": "blur map", "plane": list(index), "unit": unit, "window_px": found.window},
         kept=kept,
-        scale=place["scale"] * apart,
-        translate=place["translate"] + place["scale"] * corner,
         contrast_limits=(0.0, max(float(known.max(initial=0.0)), 1.0)),
         opacity=0.6,
         interpolation2d="linear",
+        **corner_place(layer, corner, apart),
         **_MAP,
     )
     if not known.size:

@@ -14,11 +14,12 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
 
-from focuslab.errors import FocusLabError
+from focuslab.errors import FocusLabError, out_of_memory
 
-__all__ = ["JobBar", "Refused", "raise_it", "refusals_yielded"]
+__all__ = ["JobBar", "Refused", "UnforeseenError", "raise_it", "refusals_yielded"]
 
 _THOUSANDTHS = 1000
+_NO_MEMORY = "Memory ran out: zoom in, close other programs, or compute on another device."
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,10 @@ class Refused:
     """Why something was not done, as one sentence for the user."""
 
     sentence: str
+
+
+class UnforeseenError(Exception):
+    """An error of a worker that nobody foresaw."""
 
 
 class JobBar(QWidget):
@@ -83,14 +88,21 @@ class JobBar(QWidget):
         if self.running:
             show_warning("One job is running already: wait for it, or cancel it.")
             return
+        running: list[Generator[Any, None, Any]] = []
+
+        def kept() -> Generator[Any, None, Any]:
+            running.append(steps())
+            return (yield from running[0])
+
         worker = create_worker(
-            refusals_yielded, steps, _start_thread=False, _ignore_errors=True, _progress={"desc": title, "total": 0}
+            refusals_yielded, kept, _start_thread=False, _ignore_errors=True, _progress={"desc": title, "total": 0}
         )
         worker.yielded.connect(lambda made: self._yielded(worker, made, step, total))
         worker.returned.connect(
             lambda result: done(result) if worker is self._worker and not isinstance(result, Refused) else None
         )
         worker.errored.connect(raise_it)
+        worker.finished.connect(lambda: [steps.close() for steps in running])  # a draft is taken away at once
         worker.finished.connect(lambda: self._ended(worker))
         self._worker, self._began, self._count = worker, time.monotonic(), 0
         self.bar.setValue(0)
@@ -129,13 +141,21 @@ class JobBar(QWidget):
 
 
 def refusals_yielded(steps: Callable[[], Generator[Any, None, Any]]) -> Generator[Any, None, Any]:
-    """Make the generator where it runs, in the worker's thread; what FocusLab raises is yielded, and returned."""
+    """Make the generator where it runs, in the worker's thread; what FocusLab raises is yielded, and returned.
+
+    Of a RuntimeError a worker would say nothing at all, and never end: memory that ran out is told like a refusal, any
+    other goes on under another name.
+    """
     try:
         return (yield from steps())
-    except FocusLabError as error:
-        refused = Refused(str(error))
-        yield refused
-        return refused
+    except (FocusLabError, MemoryError) as error:
+        refused = Refused(str(error) or _NO_MEMORY)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise UnforeseenError(str(error)) from error
+        refused = Refused(_NO_MEMORY)
+    yield refused
+    return refused
 
 
 def raise_it(error: Exception) -> None:

@@ -1,12 +1,13 @@
 """Named numbers to be typed, one below the other: some that always have a value, some that may be left open."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QRegularExpression
-from qtpy.QtGui import QDoubleValidator, QRegularExpressionValidator
+from qtpy.QtGui import QRegularExpressionValidator
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLineEdit, QSpinBox, QWidget
 
 __all__ = ["Number", "NumberFields", "OpenNumbers", "numbers_in", "positive_field", "text_of"]
@@ -79,28 +80,29 @@ class OpenNumbers(QWidget):
     @property
     def values(self) -> dict[str, float]:
         """The numbers that were typed."""
-        return {name: float(f.text()) for name, f in self.fields.items() if f.text() and float(f.text()) > 0}
+        said = {name: numbers_in(field.text()) for name, field in self.fields.items()}
+        return {name: numbers[0] for name, numbers in said.items() if numbers and numbers[0] > 0}
 
 
 def positive_field(hint: str, *, several: bool = False) -> QLineEdit:
-    """Line for a positive number, or for several with commas between."""
+    """Line for a positive number, with a point or a comma, or for several with ", " between."""
     field = QLineEdit()
-    if several:
-        field.setValidator(QRegularExpressionValidator(QRegularExpression(r"[0-9., ]*")))
-    else:
-        check = QDoubleValidator(0.0, 1e6, 6)
-        check.setNotation(QDoubleValidator.Notation.StandardNotation)
-        field.setValidator(check)
+    digits = r"[0-9., ;]*" if several else r"[0-9]*[.,]?[0-9]*"
+    field.setValidator(QRegularExpressionValidator(QRegularExpression(digits)))
     field.setPlaceholderText(hint)
     return field
 
 
 def numbers_in(text: str) -> list[float]:
-    """Numbers of a line; what is none is left out."""
+    """Numbers of a line, with points or decimal commas; what is none is left out.
+
+    A comma followed by a space stands between numbers, and so does any beside points: 0,46, 0,52 and 0.46,0.52 are two.
+    """
     found = []
-    for part in text.replace(",", " ").split():
-        with suppress(ValueError):
-            found.append(float(part))
+    for word in re.split(r"[;\s]+|,(?=\s|$)", text):
+        for part in word.split(",") if "." in word else [word.replace(",", ".")]:
+            with suppress(ValueError):
+                found.append(float(part))
     return found
 
 

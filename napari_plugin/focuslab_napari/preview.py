@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from focuslab_napari.jobs import Refused, raise_it, refusals_yielded
 from focuslab_napari.on_screen import plane_on_screen
+from focuslab_napari.results import corner_place
 from focuslab_napari.session import Encoding, LevelFound, Session, ViewRequest
 
 __all__ = ["LivePreview"]
@@ -70,8 +71,11 @@ class LivePreview(QObject):
         self._timer.stop()
         self._stop()
         self._newest = self.shown = None
-        if self.layer is not None and self.layer in self.viewer.layers:
-            layer, self.layer = self.layer, None
+        self._take_away()
+
+    def _take_away(self) -> None:
+        layer, self.layer = self.layer, None
+        if layer is not None and layer in self.viewer.layers:
             self.viewer.layers.remove(layer)
 
     def close(self) -> None:
@@ -93,6 +97,8 @@ class LivePreview(QObject):
             return
         if self.shown is not None and self.shown[0].content != wished[1].content:
             self.shown = None  # pixels of another layer
+        if wished[0] is not self._source:
+            self._take_away()  # it looks like the layer that it was drawn for
         self._source, self._newest = wished
         if self._worker is None:
             self._start()
@@ -144,9 +150,7 @@ class LivePreview(QObject):
         cut = round(self.wipe * counts.shape[1])
         part = counts[:, min(cut, counts.shape[1] - 1) :]
         bins = request.bins(counts)
-        corner = request.corner(counts) + np.array([0, bins * cut])
-        pixel = np.asarray(source.scale[-2:])
-        where = {"scale": bins * pixel, "translate": np.asarray(source.translate[-2:]) + pixel * corner}
+        where = corner_place(source, request.corner(counts) + np.array([0, bins * cut]), bins)
         if self.layer is None or self.layer not in self.viewer.layers:
             self.layer = self.viewer.add_image(
                 part,
@@ -155,9 +159,6 @@ class LivePreview(QObject):
                 colormap=source.colormap,
                 gamma=source.gamma,
                 blending="opaque",
-                rotate=source.rotate[-2:, -2:],
-                units=source.units[-2:],
-                axis_labels=source.axis_labels[-2:],
                 metadata={"focuslab": {"preview": source.unique_id}},
                 **where,
             )
@@ -180,5 +181,5 @@ class LivePreview(QObject):
         if event.value is self.layer:
             self.layer = self.shown = None
         elif event.value is self._source:
-            self._source = None
+            self._source = self._newest = None
             QTimer.singleShot(0, self.clear)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["places_of", "put_result", "same_place"]
+__all__ = ["corner_place", "places_of", "put_result", "same_place"]
 
 
 def same_place(layer: Any, kept: Sequence[int] | None = None) -> dict[str, Any]:
@@ -38,6 +38,23 @@ def same_place(layer: Any, kept: Sequence[int] | None = None) -> dict[str, Any]:
         "units": tuple(layer.units[i] for i in kept),
         "axis_labels": tuple(layer.axis_labels[i] for i in kept),
     }
+
+
+def corner_place(layer: Any, corner: Any, scale: Any = 1.0) -> dict[str, Any]:
+    """Keywords that put a picture over the planes of a layer: its first pixel at `corner`, (Y, X) px of the layer.
+
+    Parameters
+    ----------
+    layer
+        The layer, which may be rotated and moved.
+    corner
+        Place of the centre of the first pixel.
+    scale
+        Pixels of the layer per pixel of the picture, one number or (Y, X).
+    """
+    place = same_place(layer, (layer.ndim - 2, layer.ndim - 1))
+    offset = place["rotate"] @ (place["scale"] * np.asarray(corner))
+    return {**place, "scale": place["scale"] * scale, "translate": place["translate"] + offset}
 
 
 def put_result(

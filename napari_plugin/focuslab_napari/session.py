@@ -76,7 +76,8 @@ class ViewRequest:
 
     def corner(self, counts: NDArray[Any]) -> NDArray[np.float64]:
         """Centre of the first pixel of such a picture, px of the plane."""
-        return np.array([self.rectangle[0], self.rectangle[2]]) + (self.bins(counts) - 1) / 2
+        bins = self.bins(counts)  # a picture begins with a whole bin
+        return np.array([self.rectangle[0], self.rectangle[2]]) // bins * bins + (bins - 1) / 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from focuslab.errors import OutputError
 from focuslab_training.status import STOP
 
-__all__ = ["Checkpoints", "Schedule", "StopFile", "average_of"]
+__all__ = ["Checkpoints", "Schedule", "Stop", "average_of"]
 
 _WARM = 0.02  # share of the run over which the learning rate rises
 _LOWEST = 0.01  # of the peak, at the end
@@ -89,6 +89,12 @@ class Checkpoints(Callback):
         self.last, self.best, self.minutes = folder / "last.ckpt", folder / "best.ckpt", minutes
         self.lowest, self._saved = math.inf, time.monotonic()
 
+    @property
+    def newest(self) -> Path | None:
+        """Checkpoint to go on from: a run that was killed early has none but its best."""
+        there = [path for path in (self.last, self.best) if path.is_file()]
+        return max(there, key=lambda path: path.stat().st_mtime, default=None)
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, system: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
@@ -127,26 +133,32 @@ class Checkpoints(Callback):
                 f"The checkpoint {path} cannot be written ({error}); the one from before is kept. Free some space and "
                 "go on with --resume."
             ) from error
-        self._saved = time.monotonic()
+        if path == self.last:
+            self._saved = time.monotonic()
 
 
-class StopFile(Callback):
-    """Ends a run after the step at work, when there is a file `stop` in its folder.
+class Stop(Callback):
+    """Ends a run after the step at work, in all of its processes, when one of them is asked to.
+
+    Parameters
+    ----------
+    folder
+        A file `stop` in it asks; so does whoever sets `asked`.
 
     Attributes
     ----------
     seen
-        Whether it was there.
+        Whether the run was ended so.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path, self.seen = folder / STOP, False
+        self.path, self.asked, self.seen = folder / STOP, False, False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, system: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        """Look for the file."""
-        if trainer.strategy.broadcast(self.path.exists()):
+        """Agree with the other processes, so that none waits for another."""
+        if trainer.strategy.reduce_boolean_decision(self.asked or self.path.exists(), all=False):
             self.seen = trainer.should_stop = True
 
 

@@ -23,26 +23,31 @@ def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
     fields = dataset.fields("train")
     largest = max((max(f.levels_px) for f in fields), default=ranges.largest_level_px)
     sampling = (round(0.61 / ranges.largest_airy_px, 2), ranges.largest_sampling)
+    if fields:
+        seen = [field.optics.sampling for field in fields]
+        sampling = (round(min(seen), 3), round(max(seen), 3))
     start = load_model(recipe.start).card if recipe.start else None
     if start is not None:  # what it has learnt it is taken to keep
         data.append(f"started from {start.name} {start.version} ({start.sha256[:12]}): {'; '.join(start.data)}")
         largest = max(largest, start.levels_px[1])
         sampling = (min(sampling[0], start.sampling[0]), max(sampling[1], start.sampling[1]))
     ours = recipe.architecture == "linear-latent-autoencoder"
+    terms = recipe.losses.model_dump(exclude={"reconstruction"} if ours else {"sharpest", "other_level", "pairs"})
     return ModelCard(
         name=recipe.name,
         description=recipe.description,
         architecture=recipe.architecture,
         autoencoder=recipe.model.model_dump() if ours else {},
         estimator=recipe.estimator.model_dump() if ours else {},
-        regime=", ".join(f"{name} {weight:g}" for name, weight in recipe.losses.model_dump().items() if weight),
+        regime=", ".join(f"{name} {weight:g}" for name, weight in terms.items() if weight),
         levels_px=(0.0, round(largest, 2)),
         sampling=sampling,
         optics=fields[0].optics.model_dump() if fields else ranges.model_dump(),
         data=tuple(data),
         training={
             "recipe": recipe.name,
-            "minutes": dict(recipe.minutes),
+            "minutes": {part: length for part, length in recipe.minutes.items() if part not in recipe.steps},
+            "steps": dict(recipe.steps),
             "seed": recipe.seed,
             "torch": torch.__version__,
         },

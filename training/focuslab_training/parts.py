@@ -17,7 +17,7 @@ from torch import nn
 
 from focuslab.errors import ModelError, RequestError
 from focuslab.refocusing.devices import choose_device, choose_precision
-from focuslab_training.callbacks import Checkpoints, Schedule, StopFile, average_of
+from focuslab_training.callbacks import Checkpoints, Schedule, Stop, average_of
 from focuslab_training.curve import LearningCurve, Report
 from focuslab_training.data.module import DataSet, StreamModule
 from focuslab_training.recipe import Part, Recipe
@@ -81,15 +81,15 @@ def train_part(
     if recipe.patience is not None and validation is not None:
         callbacks.append(EarlyStopping("validation", patience=recipe.patience, check_on_train_epoch_end=False))
     callbacks.append(WeightAveraging(avg_fn=average_of(recipe.average)))
-    stop_file = StopFile(folder.parent)
-    callbacks.append(stop_file)
+    stop = Stop(folder.parent)
+    callbacks.append(stop)
     place = choose_device(machines.device)
     if place.index is not None and machines.devices > 1:
         raise RequestError(
             f"{machines.device} is one device, --devices asks for {machines.devices}: give --device {place.type}."
         )
     several = machines.devices * machines.nodes > 1 or machines.strategy == "ddp"
-    with _quiet(), _interruptible() as stop:
+    with _quiet(), _interruptible(stop):
         trainer = pl.Trainer(
             accelerator="gpu" if place.type == "cuda" else place.type,
             devices=[place.index] if place.index is not None else machines.devices,
@@ -109,14 +109,13 @@ def train_part(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        stop.append(trainer)
         streams = StreamModule(
             dataset.source(part, "train"),
             validation,
             validation_batches=recipe.validation_batches,
             workers=recipe.workers,
         )
-        last = checkpoints.last if resume and checkpoints.last.is_file() else None
+        last = checkpoints.newest if resume else None
         try:
             trainer.fit(system, streams, ckpt_path=last, weights_only=True if last else None)
         except (RuntimeError, KeyError) as error:
@@ -125,30 +124,28 @@ def train_part(
                     f"The checkpoint {last} does not belong to this recipe: resume with the recipe that it was made by."
                 ) from error
             raise
-    stopped = stop_file.seen or len(stop) > 1
-    if (recipe.patience is not None or stopped) and checkpoints.best.is_file():
+    if (recipe.patience is not None or stop.seen) and checkpoints.best.is_file():
         best = torch.load(checkpoints.best, map_location="cpu", weights_only=True)["state_dict"]
         system.load_state_dict(best)
     network.eval()
-    return stopped
+    return stop.seen
 
 
 @contextmanager
-def _interruptible() -> Iterator[list[Any]]:
-    """Ctrl-C ends the run after the step at work; the list, given the trainer first, grows then."""
-    stop: list[Any] = []
+def _interruptible(stop: Stop) -> Iterator[None]:
+    """Ctrl-C ends the run after the step at work; a second one at once."""
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield
         return
 
-    def end(number: int, frame: Any) -> None:
-        if stop:
-            stop[0].should_stop = True
-        stop.append(number)
+    def ask(number: int, frame: Any) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.asked = True
 
-    before = signal.signal(signal.SIGINT, end)
+    before = signal.signal(signal.SIGINT, ask)
     try:
-        yield stop
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from focuslab.errors import RequestError
 from focuslab.models.bundle import Architecture
 from focuslab.models.estimator import EstimatorConfig
+from focuslab.models.frontend import LADDER
 from focuslab.models.networks import AutoencoderConfig
 from focuslab.refocusing.devices import Precision
 
@@ -32,6 +33,7 @@ __all__ = [
     "recipe_names",
 ]
 
+WIDEST_LEVEL = LADDER[-1]
 _BUNDLED = Path(__file__).parent / "recipes"
 
 Part = Literal["autoencoder", "estimator"]
@@ -52,7 +54,7 @@ class ImageSource(_Section):
     files: str = Field(description="glob below the data folder")
     leave_out: tuple[str, ...] = Field(default=(), description="globs of file names kept for evaluation")
     left_part: float = Field(default=1.0, gt=0, le=1, description="share of the width that is used, from the left")
-    bins: tuple[int, ...] = Field(default=(1,), description="binnings at which each image is offered")
+    bins: tuple[PositiveInt, ...] = Field(default=(1,), description="binnings at which each image is offered")
     weight: float = Field(default=1.0, gt=0, description="relative frequency of this source")
     licence: str = Field(description="named in the model card")
 
@@ -81,6 +83,23 @@ class OpticsRange(_Section):
     wrong_levels: float = Field(default=0.35, ge=0, le=1, description="share of planes given a wrong level")
 
     real_optics: float = Field(default=0.4, ge=0, le=1, description="share of microscopes that are not quite as said")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for name in ("na_over_index", "pixel_size_um", "wavelength_um", "photons", "read_noise"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is a range of positive numbers, the lower first, got {low:g} to {high:g}")
+        if self.na_over_index[1] >= 1:
+            raise ValueError(f"the aperture is less than the index, got na_over_index up to {self.na_over_index[1]:g}")
+        if not self.index or min(self.index) < 1:
+            raise ValueError("index needs numbers from 1 on")
+        if self.largest_level_px > WIDEST_LEVEL:
+            raise ValueError(f"blur levels go up to {WIDEST_LEVEL:g} px, got {self.largest_level_px:g}")
+        smallest = 0.61 * self.wavelength_um[0] / (self.na_over_index[1] * max(self.index) * self.pixel_size_um[1])
+        if smallest > self.largest_airy_px:
+            raise ValueError(f"no such microscope has an Airy radius below {self.largest_airy_px:g} px")
+        return self
 
     @property
     def largest_sampling(self) -> float:
@@ -130,6 +149,8 @@ class StackSource(_Section):
             or None in (self.na, self.wavelength_um, self.pixel_size_um, self.z_step_um)
         ):
             raise ValueError("simulated stacks need planes, focus, na, wavelength_um, pixel_size_um and z_step_um")
+        if self.layout == "simulated" and self.focus not in range(self.planes[0], self.planes[1] + 1, self.planes[2]):
+            raise ValueError(f"the plane in focus, {self.focus}, is not among the planes {self.planes}")
         if self.focus_px != "read" and not 0 <= self.focus_px <= 10:
             raise ValueError(f"the plane in focus has a blur level from 0 to 10 px, got {self.focus_px:g}")
         if self.focus_px != 0 and self.levels != "fitted":
@@ -145,6 +166,12 @@ class SplitRule(_Section):
     validation: float = Field(default=0.1, ge=0, lt=1)
     test: float = Field(default=0.0, ge=0, lt=1)
     by: Literal["field", "well"] = "field"
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test leave nothing to train on: together they are less than 1")
+        return self
 
 
 class LossWeights(_Section):

@@ -1,6 +1,7 @@
 """A whole training run: from a recipe to a bundle."""
 
 import contextlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from focuslab.errors import ModelError, OutputError, RequestError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
-from focuslab.models.bundle import ModelCard, save_bundle
+from focuslab.models.bundle import CARD, ModelCard, save_bundle
 from focuslab.models.estimator import LevelEstimator
 from focuslab.models.reference import ReferenceAutoencoder
 from focuslab.models.zoo import load_model
@@ -22,6 +23,12 @@ from focuslab_training.recipe import Recipe
 from focuslab_training.status import STOP, TrainingStatus
 
 __all__ = ["Machines", "TrainingProgress", "train"]
+
+RECIPE = "recipe.json"  # what a run was begun with
+_MAY_CHANGE = (
+    "minutes", "steps", "patience", "validate_every", "validation_batches", "checkpoint_minutes", "workers",
+    "precision", "description", "start",
+)  # fmt: skip
 
 
 def train(
@@ -74,6 +81,10 @@ def train(
     work = output / "training"
     if work.exists() and any(work.rglob("*.ckpt")) and not resume:
         raise RequestError(f"{output} holds a training run: continue it with --resume, or name another folder.")
+    if not resume and (output / CARD).exists():
+        raise RequestError(f"{output} holds a model already: name another folder, or take it away first.")
+    if resume:
+        _check_same(recipe, work / RECIPE)
     if recipe.batch < machines.devices * machines.nodes:
         raise RequestError(
             f"A batch of {recipe.batch} cannot be shared by {machines.devices * machines.nodes} processes."
@@ -90,6 +101,7 @@ def train(
         raise OutputError(f"The folder {output} cannot be made: {error.strerror}.") from error
     if rank_zero_only.rank == 0:  # of several processes one writes
         dataset.split.write(output)
+        (work / RECIPE).write_text(recipe.model_dump_json(indent=1) + "\n")
     networks = _networks(recipe)
     card = model_card(recipe, dataset)
     with TrainingStatus.kept(output, recipe, lead=rank_zero_only.rank == 0) as status:
@@ -107,6 +119,21 @@ def train(
                 status.stopped = True
                 break
     return card
+
+
+def _check_same(recipe: Recipe, path: Path) -> None:
+    """A run goes on by the recipe that it was begun with; its length, and what only watches it, may change."""
+    try:
+        begun = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return
+    now = json.loads(recipe.model_dump_json())
+    changed = sorted(key for key in now if key not in _MAY_CHANGE and now[key] != begun.get(key, now[key]))
+    if changed:
+        raise RequestError(
+            f"The run was begun with another {changed[0]} ({begun[changed[0]]} instead of {now[changed[0]]}): resume "
+            "with the same recipe and the same --set, or begin anew in another folder."
+        )
 
 
 def _networks(recipe: Recipe) -> dict[str, nn.Module]:

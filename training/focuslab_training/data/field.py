@@ -84,7 +84,7 @@ class Field:
     def window(self, plane: int, y: int, x: int, size: int, margin: int = 0) -> NDArray[np.float32]:
         """A square window of a plane with a margin on every side, normalised; mirrored outside the image."""
         tile = Tile(y, y + size, x, x + size)
-        return self.intensity.normalise(read_region(self.stack, (plane,), tile, margin))
+        return self.intensity.normalise(read_region(self.stack, (plane,), tile, margin, keep_nan=True).counts)
 
 
 def selected(
@@ -136,9 +136,12 @@ def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 
     """Blur level of every plane, px: the one at which the plane in focus, blurred, is most like it.
 
     Real objectives are stopped down, real specimens thick: levels from z and the nominal aperture overstate the blur.
-    Brightness may change with z. Levels start from that of the plane in focus, `focus_px`: none, unless it is said.
+    Brightness may change with z. Levels start from that of the plane in focus, `focus_px`: none, unless it is said. Of
+    a large field the window with most contrast is looked at.
     """
-    sharp = sample_plane(stack, (focus,), _SAMPLE)[0].astype(np.float32)
+    windows = sample_plane(stack, (focus,), _SAMPLE)
+    chosen = int(np.argmax([float(np.std(window.astype(np.float32))) for window in windows]))
+    sharp = windows[chosen].astype(np.float32)
     shape = (sharp.shape[0], sharp.shape[1])
     light = np.pad(sharp, 48, mode="reflect")
     size = (light.shape[0], light.shape[1])
@@ -148,7 +151,7 @@ def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 
     made = [image.numpy()[48 : 48 + shape[0], 48 : 48 + shape[1]] for image in blurred]
     levels = []
     for index in stack.planes():
-        plane = sample_plane(stack, index, _SAMPLE)[0].astype(np.float32)
+        plane = sample_plane(stack, index, _SAMPLE)[chosen].astype(np.float32)
         errors = [float(np.mean((scaled_to(image, plane) - plane) ** 2)) for image in made]
         levels.append(focus_px if index[0] == focus else float(_TRIED[int(np.argmin(errors))]))
     return tuple(levels)

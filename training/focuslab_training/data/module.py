@@ -58,12 +58,19 @@ class DataSet:
         """Names of what is trained on."""
         return self.split.train
 
+    def _specimens(self, part: str) -> SpecimenPool:
+        """Specimens of one part of the split; beside recorded stacks, which were not made of them, all."""
+        if self.gathered is None:
+            return self.specimens.part(set(getattr(self.split, part)))
+        made_of = {field.unit for field in self.fields(part)} & set(self.specimens.names)
+        return self.specimens.part(made_of) if made_of else self.specimens
+
     def source(self, network: Part, part: str) -> Source:
         """Batches of one part of the split for one of the networks."""
         recipe, training = self.recipe, part == "train"
         seed = recipe.seed if training else recipe.seed + 10_000
         if network == "estimator" or self.gathered is None:
-            pool = self.specimens.part(set(getattr(self.split, part))) if self.gathered is None else self.specimens
+            pool = self._specimens(part)
             if network == "estimator":
                 every = 4 if training else None
                 return Observations(pool, recipe.optics, first=recipe.planes_first, every=every, seed=seed + 1)

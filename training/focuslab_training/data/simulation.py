@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from focuslab.models.border import beyond_border
 from focuslab.models.frontend import PhysicsFrontEnd, bracket, exact_rungs
 from focuslab.models.wiener import sharpest
-from focuslab.optics import Optics, camera_otf, equivalent_radius, mirror_pad, otf, psf
+from focuslab.optics import Optics, camera_otf, equivalent_radius, otf, psf
 from focuslab_training.data.batches import MARGIN, PlaneBatch, Situation
 from focuslab_training.data.specimens import SpecimenPool
 from focuslab_training.recipe import OpticsRange
@@ -31,7 +32,7 @@ _FIRST = 60  # scenes in play at the start
 _COARSE = 1.5  # sampling number
 _HIGH = 0.06  # floor, normalised intensity, from which it is read
 _WIDE = (10.0, 25.0)  # px of blur over which no floor is read any more
-_EDGES = 0.5  # share of crops at the border of their image
+_BORDERS = 0.15  # chance of each side of a crop to be the border of its image
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +167,26 @@ class Simulator:
         dark, bright = torch.quantile(seen, torch.tensor([0.005, 0.999]), dim=1).view(2, -1, 1, 1, 1)
         brightness = torch.tensor([math.exp(0.4 * rng.standard_normal()) for rng in randoms], dtype=torch.float32)
         scale = (bright - dark).clamp(min=1e-4) * brightness.view(-1, 1, 1, 1)
-        at_edge = [rng.random() < _EDGES for rng in randoms]
+        floor = self._floor((dark - haze.view(-1, 1, 1, 1)) / scale, situation, randoms)
+        recorded = self._recorded(randoms[0])
+        optics = situation.front_end.optics
         return PlaneBatch(
             situation,
-            tuple(self._edges((p - dark) / scale, at_edge) for p in planes),
+            tuple(
+                beyond_border((plane - dark) / scale, recorded, optics, level, floor)
+                for plane, level in zip(planes, situation.given, strict=True)
+            ),
             ((sharp - dark) / scale)[..., inner, inner],
             ((target - dark) / scale)[..., inner, inner],
-            self._floor((dark - haze.view(-1, 1, 1, 1)) / scale, situation, randoms),
+            floor,
         )
+
+    def _recorded(self, rng: np.random.Generator) -> tuple[slice, slice]:
+        """Rows and columns that are recorded: all of them, or none beyond some sides of the crop."""
+        grid = self.crop + 2 * MARGIN
+        ends = rng.random((2, 2)) < _BORDERS
+        rows, columns = (slice(MARGIN if low else 0, grid - MARGIN if high else grid) for low, high in ends)
+        return rows, columns
 
     def _floor(self, true: Tensor, situation: Situation, randoms: list[np.random.Generator]) -> Tensor:
         """What would be read as the floor: part of a high one, little or nothing of a low one or under a wide blur."""
@@ -193,11 +206,6 @@ class Simulator:
         light = light * log_uniform(rng, 0.4, 1.2)
         haze = log_uniform(rng, 0.01, 0.5) if hazy else 0.0
         return light + haze, haze
-
-    def _edges(self, planes: Tensor, at_edge: list[bool]) -> Tensor:
-        """Planes, those at the border of their image mirrored there."""
-        mirrored = mirror_pad(planes[..., MARGIN : MARGIN + self.crop, MARGIN : MARGIN + self.crop], MARGIN)
-        return torch.where(torch.tensor(at_edge).view(-1, 1, 1, 1), mirrored, planes)
 
     def _draw_scene(self, rng: np.random.Generator) -> Scene:
         ranges = self.ranges

@@ -14,7 +14,6 @@ __all__ = ["curves", "estimates", "finest_periods", "strips", "trajectories"]
 
 Image = NDArray[np.float32]
 _DPI = 110
-_SAME = 90.0  # dB: the same picture
 
 
 def _png(figure: Figure) -> bytes:
@@ -27,15 +26,15 @@ def _png(figure: Figure) -> bytes:
 def curves(scores: Sequence[Score], task: str, against: str, title: str) -> bytes:
     """Mean PSNR over blur level, one line per method, the spread of fields about the model's lines.
 
-    A picture that is its own truth (the plane in focus, left as it is) is not drawn.
+    The plane in focus, which is its own truth, is not drawn.
     """
     figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
-    chosen = [s for s in scores if s.task == task and s.against == against and s.psnr < _SAME]
+    chosen = [s for s in scores if s.task == task and s.against == against and s.steps > 0]
     for method in dict.fromkeys(s.method for s in chosen):
-        planes = sorted({s.plane for s in chosen if s.method == method})
-        values = [[s.psnr for s in chosen if s.method == method and s.plane == p] for p in planes]
-        levels = [float(np.mean([s.level_px for s in chosen if s.plane == p])) for p in planes]
+        places = sorted({s.steps for s in chosen if s.method == method})
+        values = [[s.psnr for s in chosen if s.method == method and s.steps == p] for p in places]
+        levels = [float(np.mean([s.level_px for s in chosen if s.steps == p])) for p in places]
         order = np.argsort(levels)
         x, mean = np.array(levels)[order], np.array([np.mean(v) for v in values])[order]
         model = method.startswith("model")

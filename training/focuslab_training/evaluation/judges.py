@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from focuslab.models.border import beyond_border
 from focuslab.models.bundle import Model, ModelCard, load_reference, read_card
 from focuslab.models.explain import explain
 from focuslab.models.frontend import exact_rungs, front_end, noise_sigma
@@ -98,15 +99,18 @@ class LinearJudge:
         maker = front_end(field.optics, network.config.copies)
         margin = maker.radius(level_px, rungs)
         height, width = field.stack.plane_shape
-        counts = read_region(field.stack, (plane,), Tile(0, height, 0, width), margin + network.halo)
-        image = torch.from_numpy(field.intensity.normalise(counts))[None, None].to(device)
-        noise = float(noise_sigma(image))
-        said = explain(image[0, 0], field.optics, level_px, noise)
+        region = read_region(field.stack, (plane,), Tile(0, height, 0, width), margin + network.halo)
+        image = torch.from_numpy(field.intensity.normalise(region.counts))[None, None].to(device)
+        seen = image[..., *region.recorded]
+        noise = float(noise_sigma(seen))
+        said = explain(seen[0, 0], field.optics, level_px, noise)
         noise *= said.surplus
+        image = beyond_border(image, region.recorded, field.optics, level_px, said.floor)
         with torch.inference_mode():
             copies = maker.copies(image, level_px, noise, rungs, margin=margin, floor=said.floor)
             if not physics:
-                copies = replace(copies, deconvolved=tuple(torch.zeros_like(c) for c in copies.deconvolved))
+                nothing = tuple(torch.zeros_like(c) for c in copies.deconvolved)
+                copies = replace(copies, deconvolved=nothing, ladder=torch.zeros_like(copies.ladder))
             condition = conditions(field.optics, level_px, noise, device)
             inner = image[..., margin : image.shape[-2] - margin, margin : image.shape[-1] - margin]
             code, direction = network.encode(inner, copies, condition, margin=network.encoder_halo)

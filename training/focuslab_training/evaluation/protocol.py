@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from focuslab.optics import psf
 from focuslab.quality import apd, ffl, lds, mse, psnr, scaled_to, ssim
-from focuslab.quality.classical import convolved, fitted_gaussian, richardson_lucy, unsharp_mask, wiener
+from focuslab.quality.classical import (
+    blurred_from_focus,
+    convolved,
+    fitted_gaussian,
+    richardson_lucy,
+    unsharp_mask,
+    wiener,
+)
 from focuslab.quality.trust import finest_period_px
 from focuslab_training.data.field import Field
 from focuslab_training.evaluation.judges import CodeParts, LinearJudge, ReferenceJudge
@@ -27,17 +34,20 @@ __all__ = ["FieldResult", "LinearityScore", "Score", "best_settings", "judge_fie
 Image = NDArray[np.float32]
 ORIGINAL, OWN = "the plane", "own round trip"
 DEBLURRING, SYNTHESIS = "deblurring", "synthesis"
+CEILING = 60.0  # dB that a picture is given at most: nobody sees more, and its own truth may not carry a mean
+_ELEMENTS = 20_000  # of a code that are kept for the principal components of all fields
 _FITTED = (0.5, 0.7, 0.85, 1.0, 1.2)  # times the level, that a fitted PSF or level is chosen from
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Agreement of one picture: of `task` by `method` at a blur level, compared `against` something."""
+    """Agreement of one picture: of `task` by `method`, `steps` planes from focus, compared `against` something."""
 
     field: str
     task: str
     method: str
     plane: int
+    steps: int
     level_px: float
     against: str
     psnr: float
@@ -71,7 +81,7 @@ class FieldResult:
     finest_um
         Period of the finest detail that the data of each plane support.
     vectors
-        Codes of the planes, (planes, length), by part.
+        Codes of the planes, (planes, length), by part; of long ones evenly chosen elements.
     strips
         Rows of pictures to look at, by title.
     """
@@ -124,7 +134,8 @@ def judge_field(
     scores: list[Score] = []
 
     def put(task: str, method: str, k: int, made: Image, truth: Image, against: str = ORIGINAL) -> None:
-        scores.append(_score(field.name, task, method, order[k], levels[k], against, made, truth, scaled))
+        where = (order[k], last - k, levels[k])
+        scores.append(_score(field.name, task, method, where, against, made, truth, scaled))
 
     codes = judge.codes(field, order)
     own = [judge.round_trip(code) for code in codes]
@@ -148,8 +159,9 @@ def judge_field(
     vectors, linearity = {}, []
     for part in judge.parts:
         codes_of = judge.codes(field, order, physics=False) if part == "features, physics zeroed" else codes
-        vectors[part] = np.stack([judge.vector(code, part) for code in codes_of])
-        linearity.append(_linearity(field.name, part, vectors[part]))
+        whole = np.stack([judge.vector(code, part) for code in codes_of])
+        linearity.append(_linearity(field.name, part, whole))
+        vectors[part] = whole[:, :: -(-whole.shape[1] // _ELEMENTS)].copy()
     pixel = field.optics.pixel_size_um
     finest = [finest_period_px(plane, field.optics) * pixel for plane in planes]
     return FieldResult(field, levels, scores, linearity, estimates, finest, vectors, strips)
@@ -194,17 +206,20 @@ def _beyond(level: float, focus: float) -> float:
 
 def _classical(field: Field, level: float, k: int, plane: Image, focus: Image, put: Any, fitted: bool) -> None:
     """Baselines at one plane; of settings, each is reported by its own name and the best one is chosen over fields."""
-    optics = field.optics
+    optics, sharp = field.optics, psf(field.optics, 0.0)[0]
     put(DEBLURRING, "do nothing", k, plane, focus)
     put(DEBLURRING, "unsharp mask", k, unsharp_mask(plane, max(level / 2, 1.0)), focus)
     for factor in _FITTED if fitted else (1.0,):
         kernel = psf(optics, optics.defocus_um(level * factor))[0]
-        for iterations, made in richardson_lucy(plane, kernel).items():
-            put(DEBLURRING, f"Richardson-Lucy [{iterations}, {factor:g}]", k, made, focus)
-        for weight, made in wiener(plane, kernel).items():
-            put(DEBLURRING, f"Wiener [{weight:g}, {factor:g}]", k, made, focus)
+        found = {f"Richardson-Lucy [{n}, {factor:g}": made for n, made in richardson_lucy(plane, kernel).items()}
+        found |= {f"Wiener [{weight:g}, {factor:g}": made for weight, made in wiener(plane, kernel).items()}
+        for name, made in found.items():  # the specimen, and how the plane in focus shows it
+            put(DEBLURRING, f"{name}]", k, made, focus)
+            put(DEBLURRING, f"{name}, in focus]", k, convolved(made, sharp), focus)
     kernel = psf(optics, optics.defocus_um(level))[0]
-    put(SYNTHESIS, "convolution with the PSF", k, convolved(focus, kernel), plane)
+    put(SYNTHESIS, "convolution with the PSF [whole]", k, convolved(focus, kernel), plane)
+    put(SYNTHESIS, "convolution with the PSF [relative]", k, blurred_from_focus(focus, optics, level), plane)
+    put(SYNTHESIS, "do nothing", k, focus, plane)
     put(SYNTHESIS, "fitted Gaussian", k, fitted_gaussian(focus, plane), plane)
 
 
@@ -218,8 +233,7 @@ def _score(
     field: str,
     task: str,
     method: str,
-    plane: int,
-    level: float,
+    where: tuple[int, int, float],
     against: str,
     made: Image,
     truth: Image,
@@ -231,10 +245,9 @@ def _score(
         field,
         task,
         method,
-        plane,
-        level,
+        *where,
         against,
-        psnr(a, b, data_range=1.0),
+        min(psnr(a, b, data_range=1.0), CEILING),
         ssim(a, b, data_range=1.0),
         mse(a, b),
         ffl(a, b),
@@ -242,14 +255,14 @@ def _score(
 
 
 def best_settings(scores: Sequence[Score]) -> Iterator[Score]:
-    """Scores with the settings of each method resolved: at every plane the one that is best in the mean over fields.
+    """Scores with the settings of each method resolved: at every step from focus the best in the mean over fields.
 
     A method with settings is named ``method [setting]``; it becomes ``method, best``.
     """
     groups: dict[tuple[str, str, int, str], dict[str, list[Score]]] = {}
     for score in scores:
         name, _, setting = score.method.partition(" [")
-        groups.setdefault((score.task, name, score.plane, score.against), {}).setdefault(setting, []).append(score)
+        groups.setdefault((score.task, name, score.steps, score.against), {}).setdefault(setting, []).append(score)
     for (_, name, _, _), settings in groups.items():
         best = max(settings, key=lambda s: float(np.mean([score.psnr for score in settings[s]])))
         for score in settings[best]:

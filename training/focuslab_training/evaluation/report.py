@@ -13,6 +13,7 @@ import focuslab
 from focuslab.models.bundle import ModelCard
 from focuslab_training.evaluation import figures
 from focuslab_training.evaluation.protocol import (
+    CEILING,
     DEBLURRING,
     ORIGINAL,
     OWN,
@@ -85,16 +86,16 @@ _GROUPS = (
 def _tables(scores: Sequence[Score], task: str, against: str) -> dict[str, Any]:
     """For each measure: rows of methods, columns of levels, mean over fields and worst field."""
     chosen = [s for s in scores if s.task == task and s.against == against]
-    planes = sorted({s.plane for s in chosen}, key=lambda p: -np.mean([s.level_px for s in chosen if s.plane == p]))
-    head = [f"{np.mean([s.level_px for s in chosen if s.plane == p]):.1f} px" for p in planes]
+    places = sorted({s.steps for s in chosen}, reverse=True)
+    head = [f"{np.mean([s.level_px for s in chosen if s.steps == place]):.1f} px" for place in places]
     tables = {}
     for measure, title in _MEASURES.items():
         worst = min if measure in ("psnr", "ssim") else max
         rows = {}
         for method in dict.fromkeys(s.method for s in chosen):
             cells = []
-            for plane in planes:
-                values = [getattr(s, measure) for s in chosen if s.method == method and s.plane == plane]
+            for place in places:
+                values = [getattr(s, measure) for s in chosen if s.method == method and s.steps == place]
                 cells.append(f"{_short(float(np.mean(values)))} ({_short(worst(values))})" if values else "")
             rows[method] = cells
         tables[title] = rows
@@ -102,7 +103,7 @@ def _tables(scores: Sequence[Score], task: str, against: str) -> dict[str, Any]:
 
 
 def _short(value: float) -> str:
-    if value >= 100:  # dB: the picture is its truth
+    if value >= CEILING:  # dB: the picture is its truth
         return "same"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 

@@ -1,0 +1,71 @@
+"""What a plane would show beyond the border of its image.
+
+A blurred plane holds light from outside its field and lacks some of its own. A deconvolution that is given a mirror
+image there draws mirrored ghosts: a rim as wide as the blur is worth little. So the specimen, inside and outside, that
+explains the recorded pixels alone is looked for (Richardson-Lucy with a border [1]_), and its blurred image takes the
+place of the mirrored pixels. After that a border is like any other place, for the copies and for the network. Blur
+leaves no fine detail, so all of it is done on binned pixels.
+
+References
+----------
+.. [1] M. Bertero and P. Boccacci, Astron. Astrophys. 437, 369 (2005), doi 10.1051/0004-6361:20052717.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from focuslab.models.restoration import blur_by, richardson_lucy
+from focuslab.optics import Optics, camera_otf, equivalent_radius
+
+__all__ = ["beyond_border"]
+
+_LEAST_LEVEL = 1.0  # px of blur below which hardly any light crosses the border
+_BINNED_FROM = 2.5  # px of blur from which the plane is binned
+_BINNED_RADIUS = 4.0  # binned px of blur up to which the plane is not binned further
+_MOST_BINS = 8  # regions of an image start at multiples of it
+_ITERATIONS = 6.0  # for each px of blur
+_LIFT = 0.03  # light with which Richardson-Lucy starts in the dark
+_UNKNOWN = 0.3  # and beyond the border
+
+
+@torch.no_grad()
+def beyond_border(
+    plane: Tensor, recorded: tuple[slice, slice], optics: Optics, level_px: float, floor: Tensor | float = 0.0
+) -> Tensor:
+    """Continue planes over what was not recorded.
+
+    Parameters
+    ----------
+    plane
+        (B, 1, Y, X), normalised to 0 where it is darkest, sides multiples of 8; mirrored outside the image.
+    recorded
+        Rows and columns of the image in it.
+    optics, level_px
+        The microscope, and the blur level of the planes.
+    floor
+        How far below 0 the dark lies, a number or (B, 1, 1, 1), see `explain`.
+
+    Returns
+    -------
+    Tensor (B, 1, Y, X)
+        The recorded pixels as they are, the others as their blurred specimen shows them.
+    """
+    rows, columns = recorded
+    inside = torch.zeros(plane.shape[-2:], device=plane.device)
+    inside[rows, columns] = 1
+    if level_px < _LEAST_LEVEL or bool(inside.all()):
+        return plane
+    radius, bins = equivalent_radius(optics, level_px), 1
+    while radius / bins > (_BINNED_RADIUS if bins > 1 else _BINNED_FROM) and bins < _MOST_BINS:
+        bins *= 2
+    share = F.avg_pool2d(inside[None], bins)[0]
+    light = F.avg_pool2d((plane.float() + floor) * inside, bins) / share.clamp(min=1e-6)
+    start = torch.where(share > 0, light.clamp(min=_LIFT), _UNKNOWN)
+    blur = camera_otf(optics, (level_px,), (share.shape[0], share.shape[1]), bins)[0].to(plane.device)
+    steps = max(round(_ITERATIONS * radius), 1)
+    (specimen,) = richardson_lucy(light, start, blur, (steps,), share)
+    seen = blur_by(specimen, blur) - floor
+    if bins > 1:
+        seen = F.interpolate(seen, scale_factor=bins, mode="bicubic", align_corners=False)
+    return torch.where(inside > 0, plane, seen.to(plane.dtype))
