@@ -117,6 +117,18 @@ def test_a_run_that_was_cut_short_goes_on(data: Path, tmp_path: Path) -> None:
     assert digest(part) == digest(whole)
 
 
+def test_copies_by_another_microscope_are_made_again(data: Path, tmp_path: Path) -> None:
+    out, request = tmp_path / "out", AugmentRequest(1, (2.0, 6.0), "um", "optics", "sharp", 7)
+    plan = plan_folder(data / "images", out, request)
+    finish(augment_steps(plan, Order(out, "default")))
+    again = finish(augment_steps(plan, Order(out, "default")))
+    assert sum(result.pixels for result in again) == 0, "they are there"
+    before = digest(out)
+    other = finish(augment_steps(plan, Order(out, "default", optics={"na": 0.3})))
+    assert all(result.pixels > 0 for result in other if result.error is None)
+    assert digest(out)["train/cell1_defocus00.ome.tif"] != before["train/cell1_defocus00.ome.tif"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
 def test_kill_and_go_on(data: Path, tmp_path: Path) -> None:
     command = [

@@ -261,6 +261,25 @@ def test_taking_the_panel_out_of_its_dock_lets_go(viewer: Any, qtbot: Any) -> No
     assert list(viewer.layers) == [layer] and not made.preview.busy
 
 
+def test_the_preview_looks_like_the_layer_that_it_is_of(
+    viewer: Any, panel: RefocusPanel, settle: Callable[[], None]
+) -> None:
+    viewer.add_image(STACK[1], name="dim", contrast_limits=(0, 255), colormap="green")
+    settle()
+    panel.shift.slider.set_value(-2.0)
+    settle()
+    assert panel.preview.layer.colormap.name == "green"
+    turned = viewer.add_image(STACK[2], name="turned", contrast_limits=(100, 1500), rotate=90)
+    panel.images.choose(turned)
+    settle()
+    panel.shift.slider.set_value(-3.0)
+    settle()
+    preview = panel.preview.layer
+    assert preview.colormap.name == "gray" and tuple(preview.contrast_limits) == (100, 1500)
+    assert np.allclose(preview.data_to_world((0, 0)), turned.data_to_world((0, 0)))
+    assert np.allclose(preview.data_to_world((5, 9)), turned.data_to_world((5, 9)))
+
+
 def test_a_result_made_again_is_where_it_belongs(viewer: Any) -> None:
     from focuslab_napari.results import put_result
 

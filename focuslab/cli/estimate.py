@@ -32,6 +32,7 @@ def estimate(
     pixel_size_um: opt.PixelSize = None,
     axes: opt.Axes = None,
     rgb: opt.Rgb = "refuse",
+    series: opt.Series = None,
     model: opt.ModelName = "default",
     overwrite: opt.Overwrite = False,
 ) -> None:
@@ -47,7 +48,14 @@ def estimate(
 
     def opened(path: Path) -> FocalStack:
         return opt.open_stack(
-            path, axes=axes, rgb=rgb, na=na, wavelength_um=wavelength_um, index=index, pixel_size_um=pixel_size_um
+            path,
+            axes=axes,
+            rgb=rgb,
+            series=series,
+            na=na,
+            wavelength_um=wavelength_um,
+            index=index,
+            pixel_size_um=pixel_size_um,
         )
 
     jobs = []

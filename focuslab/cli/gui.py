@@ -16,9 +16,12 @@ def gui(
     rgb: opt.Rgb = "per-channel",
     axes: opt.Axes = None,
     focus_axis: opt.FocusAxis = None,
+    series: opt.Series = None,
+    pixel_size_um: opt.PixelSize = None,
 ) -> None:
     """Open the napari application, with files if any are given."""
-    stacks = [(path, opt.open_stack(path, axes=axes, focus_axis=focus_axis, rgb=rgb)) for path in files or []]
+    said = {"axes": axes, "focus_axis": focus_axis, "rgb": rgb, "series": series, "pixel_size_um": pixel_size_um}
+    stacks = [(path, opt.open_stack(path, **said)) for path in files or []]  # type: ignore[arg-type]
     with with_extra("gui", "napari", "qtpy"):
         from focuslab_napari.opening import start
     start(stacks)

@@ -97,6 +97,8 @@ class Encoder(nn.Module):
         self.heads = nn.ModuleList(
             nn.Conv2d(w, 2 * c, 1) for w, c in zip(config.widths, config.code_widths, strict=True)
         )
+        with torch.no_grad():  # differences come in as they are learnt to be of use
+            self.stem.weight[:, 16 * sources :].zero_()
         self.mix, self.mix_film = nn.Conv2d(w1, sources, 1), nn.Linear(hidden, 2 * sources)
         for parameter in (*self.mix.parameters(), *self.mix_film.parameters()):
             nn.init.zeros_(parameter)

@@ -1,6 +1,6 @@
 """Applying a shift to planes of a layer, and saving what came out, without Qt."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ __all__ = [
     "apply_steps",
     "layer_stack",
     "plane_calibration",
+    "planes_in",
     "result_path",
     "write_steps",
 ]
@@ -90,7 +91,7 @@ def apply_steps(session: Session, asked: Application) -> Generator[Any, None, tu
     request = RefocusRequest(
         sharpest=asked.move is None, level_px=asked.level_px, focus_plane=asked.focus_plane, **where
     )
-    only = _planes(stack, asked)
+    only = set(planes_in(stack, asked.index, asked.scope))
     out: Any = _OnePlane(stack) if asked.scope == PLANE else _copy(stack, only)
     engine = session.engine(asked.model, asked.device)
     steps = refocus_steps(stack, request, engine, out, keep_nan=True, tile=int(preference("tile")) // 8 * 8, only=only)
@@ -161,16 +162,14 @@ def result_path(path: Path) -> Path:
     return path.with_name(f"{path.name.split('.tif')[0]}.ome.tif")
 
 
-def _planes(stack: FocalStack, asked: Application) -> list[tuple[int, ...]] | None:
-    """Indices in the scope; None is all."""
-    if asked.scope == ALL:
-        return None
-    if asked.scope == PLANE:
-        return [asked.index]
-    return stack.line(asked.index, "Z")
+def planes_in(stack: FocalStack, index: tuple[int, ...], scope: str) -> list[tuple[int, ...]]:
+    """Indices of the planes in a scope around a plane."""
+    if scope == ALL:
+        return list(stack.planes())
+    return [index] if scope == PLANE else stack.line(index, "Z")
 
 
-def _copy(stack: FocalStack, only: list[tuple[int, ...]] | None) -> NDArray[Any]:
+def _copy(stack: FocalStack, only: Collection[tuple[int, ...]]) -> NDArray[Any]:
     """Array to write into; what is out of scope is as it was."""
     try:
         out = np.empty(stack.shape, stack.dtype)
@@ -178,9 +177,8 @@ def _copy(stack: FocalStack, only: list[tuple[int, ...]] | None) -> NDArray[Any]
         raise RequestError(
             "The result does not fit into memory: use `focuslab refocus` on the file, which writes it part by part."
         ) from error
-    for index in stack.planes() if only is not None else ():
-        if index not in only:  # type: ignore[operator]
-            out[index] = stack.plane(index)
+    for index in set(stack.planes()).difference(only):
+        out[index] = stack.plane(index)
     return out
 
 

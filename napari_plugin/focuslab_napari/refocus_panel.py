@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QTabWidget, QWidget
 
 from focuslab.optics.optics import Optics
 from focuslab_napari.apply_box import FROM_STEP, SHARPEST, ApplyBox
-from focuslab_napari.applying import PLANE, Application, Pair
+from focuslab_napari.applying import PLANE, Application, Pair, planes_in
 from focuslab_napari.compare_box import CompareBox, sheet_moves
 from focuslab_napari.image_box import ImageBox
 from focuslab_napari.model_box import ModelBox
@@ -88,8 +88,9 @@ class RefocusPanel(Panel):
             return None
         by_step = self.applying.levels.currentText() == FROM_STEP
         scope = self.applying.scope.currentText()
-        # The plane on screen is applied at the level that it was seen at; without structure it was seen at none.
-        seen = scope == PLANE and not by_step and self.shift.sure
+        # A plane alone is applied at the level that it was seen at; without structure it was seen at none.
+        alone = planes_in(image.stack, self._index(), scope) == [self._index()]
+        seen = alone and not by_step and self.shift.sure
         move = self.pair.move if self._two else self.shift.move
         return layer, Application(
             image=image,

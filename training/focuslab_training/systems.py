@@ -129,7 +129,7 @@ class LinearSystem(System):
     def _encode(self, batch: PlaneBatch, which: int) -> tuple[LatentCode, LatentCode]:
         here, plane = batch.situation, batch.planes[which].to(self.device)
         level, optics = here.given[which], here.front_end.optics
-        noise = float(noise_sigma(plane).log().mean().exp())
+        noise = float(noise_sigma(crop(plane, MARGIN)).log().mean().exp())  # what lies beyond a border has none
         physics = here.front_end if self.network.config.copies else NoFrontEnd()
         margin = min(physics.radius(level, here.rungs), MARGIN)
         floor = batch.floor.to(self.device) if isinstance(batch.floor, Tensor) else batch.floor

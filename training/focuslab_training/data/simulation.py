@@ -133,9 +133,10 @@ class Simulator:
     def batch(self, step: int, rank: int = 0, world: int = 1) -> PlaneBatch:
         """Batch of a step, or the share of one of `world` processes."""
         newest = _FIRST + int(self.renew * step)
-        number = int(np.random.default_rng([self.seed, step]).integers(max(newest - _POOL, 0), newest))
+        rng = np.random.default_rng([self.seed, step])
+        scene, recorded = self.scene(int(rng.integers(max(newest - _POOL, 0), newest))), self._recorded(rng)
         samples = range(self.size)[rank::world]
-        return self.image(self.scene(number), [np.random.default_rng([self.seed, step, 1 + i]) for i in samples])
+        return self.image(scene, [np.random.default_rng([self.seed, step, 1 + i]) for i in samples], recorded)
 
     def scene(self, number: int) -> Scene:
         """Scene by its number; the last few hundred are kept."""
@@ -145,8 +146,8 @@ class Simulator:
                 self._scenes.popitem(last=False)
         return self._scenes[number]
 
-    def image(self, scene: Scene, randoms: list[np.random.Generator]) -> PlaneBatch:
-        """Take planes of random specimens in a scene, one per generator."""
+    def image(self, scene: Scene, randoms: list[np.random.Generator], recorded: tuple[slice, slice]) -> PlaneBatch:
+        """Take planes of random specimens in a scene, one per generator, of which rows and columns are recorded."""
         grid, situation = self.crop + 2 * MARGIN, scene.situation
         drawn = [self._specimen(grid, rng) for rng in randoms]
         light, haze = torch.stack([one for one, _ in drawn])[:, None], torch.tensor([h for _, h in drawn])
@@ -168,7 +169,6 @@ class Simulator:
         brightness = torch.tensor([math.exp(0.4 * rng.standard_normal()) for rng in randoms], dtype=torch.float32)
         scale = (bright - dark).clamp(min=1e-4) * brightness.view(-1, 1, 1, 1)
         floor = self._floor((dark - haze.view(-1, 1, 1, 1)) / scale, situation, randoms)
-        recorded = self._recorded(randoms[0])
         optics = situation.front_end.optics
         return PlaneBatch(
             situation,
