@@ -60,8 +60,14 @@ def test_a_tiny_shift_changes_next_to_nothing(default_model: Model, optics: Opti
         assert change.max() <= limit * span
 
 
-@pytest.mark.parametrize("level", [0.0, 4.0, 12.0, 45.0])
-@pytest.mark.parametrize("precision,tolerance", [("float32", 1e-3), ("bfloat16", 5e-3)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance", "level"),
+    [
+        *(("float32", 1e-3, level) for level in (0.0, 4.0, 12.0, 45.0)),
+        ("bfloat16", 5e-3, 4.0),  # slow where the processor only emulates it
+        ("bfloat16", 5e-3, 12.0),
+    ],
+)
 def test_tiled_is_untiled(default_model: Model, precision: str, tolerance: float, level: float) -> None:
     optics = Optics.nominal()
     specimen = torch.from_numpy(phantom("mixed", (411, 397), seed=11))
