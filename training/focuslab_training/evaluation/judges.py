@@ -7,7 +7,7 @@ intensity. Going through codes, each plane of a field is encoded once for all th
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,38 +28,10 @@ from focuslab.refocusing.levels import estimate_level
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab_training.data.field import Field
 
-__all__ = ["CodeParts", "Judge", "LinearJudge", "ReferenceJudge", "judge_of"]
+__all__ = ["CodeParts", "LinearJudge", "ReferenceJudge", "judge_of"]
 
 Image = NDArray[np.float32]
 CodeParts = Literal["features", "whole code", "features, physics zeroed"]
-
-
-class Judge(Protocol):
-    """A model under evaluation."""
-
-    card: ModelCard
-    parts: tuple[CodeParts, ...]
-    single: bool
-
-    def codes(self, field: Field, planes: Sequence[int], *, physics: bool = True) -> list[Any]:
-        """Codes of planes."""
-        ...
-
-    def line(self, a: Any, b: Any, t: float) -> Any:
-        """Code at t on the line through two codes."""
-        ...
-
-    def picture(self, code: Any) -> Image:
-        """Picture of a code, (Y, X)."""
-        ...
-
-    def round_trip(self, code: Any) -> Image:
-        """Picture of a code by the network alone: nothing of the plane is kept beside the code."""
-        ...
-
-    def vector(self, code: Any, part: CodeParts) -> NDArray[np.float32]:
-        """Part of a code as one vector."""
-        ...
 
 
 def judge_of(name_or_path: str | Path, device: str = "cpu") -> "LinearJudge | ReferenceJudge":
@@ -80,7 +52,6 @@ class LinearJudge:
     """Our architecture. A code is that of the whole plane, its halo cut off."""
 
     parts: tuple[CodeParts, ...] = ("features", "whole code", "features, physics zeroed")
-    single = True
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
         self.card, self.model = model.card, model
@@ -154,7 +125,6 @@ class ReferenceJudge:
     """The published architecture: planes cut to 0..1 and mirrored to multiples of 32 px."""
 
     parts: tuple[CodeParts, ...] = ("features",)
-    single = False
 
     def __init__(self, card: ModelCard, network: ReferenceAutoencoder, device: str = "cpu") -> None:
         self.card, self.device = card, choose_device(device)
