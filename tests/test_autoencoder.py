@@ -17,7 +17,7 @@ def inputs(batch: int = 2, size: int = 64) -> tuple[torch.Tensor, PhysicsCopies,
         (0.0, 4.8, 7.0),
         plane,
     )
-    return plane, copies, torch.tensor([[6.0, 0.7, 0.01, 5.0]]).repeat(batch, 1)
+    return plane, copies, torch.tensor([[6.0, 0.7, 0.01, 5.0, 0.05]]).repeat(batch, 1)
 
 
 def network() -> LinearLatentAutoencoder:
@@ -50,6 +50,19 @@ def test_gradients_reach_every_parameter_and_are_finite() -> None:
     (net.decode(along_line(code, direction, -6.0)) - plane).square().mean().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+
+
+def test_codes_know_how_far_the_level_is_to_be_doubted() -> None:
+    plane, copies, condition = inputs()
+    net = network()
+    doubts = [0.0, 0.3, 0.9]
+    with torch.no_grad():
+        sure, doubtful, more = (
+            net.encode(plane, copies, torch.cat([condition[:, :4], torch.full((2, 1), d)], 1))[0].features[0]
+            for d in doubts
+        )
+    assert not torch.allclose(sure, doubtful)
+    assert torch.equal(doubtful, more), "no doubt is greater than that of training"
 
 
 def test_a_batch_gives_what_its_members_give() -> None:

@@ -1,6 +1,7 @@
 """Focal stacks for training: layouts, what is left out, honest splits, triplets that never cross focus."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_stacks_that_do_not_fit_are_left_out_with_the_reason(tmp_path: Path, opt
 
 
 def test_simulated_stacks_are_made_on_demand(optics: Optics) -> None:
-    pool = SpecimenPool(((1.0, (Specimen("s/a.tif", phantom("puncta", (96, 96), seed=1)),)),))
+    pool = SpecimenPool(((1.0, (Specimen("s/a.tif", (96, 96), partial(phantom, "puncta", (96, 96), seed=1)),)),))
     said = {"na": 0.5, "wavelength_um": 0.461, "pixel_size_um": 0.645, "z_step_um": 2.0}
     source = StackSource(layout="simulated", planes=(0, 16, 2), focus=16, **said)
     field = gather_fields(source, None, pool).fields[0]

@@ -67,11 +67,12 @@ def test_the_level_is_where_the_scores_are() -> None:
     scores[0, 0] = 5
     scores[1, 21] = scores[1, 22] = 5
     scores[2, 30] = 5
-    level, chance = safest_level(scores)
+    level, chance, doubt = safest_level(scores)
     assert float(level[0]) == 0
     assert float(level[1]) == pytest.approx((TRIAL_LEVELS[20] * TRIAL_LEVELS[21]) ** 0.5, rel=1e-3)
     assert float(level[2]) == pytest.approx(TRIAL_LEVELS[29], rel=1e-3)
     assert float(chance.min()) > 0.99
+    assert float(doubt[1]) == pytest.approx(0.04, abs=0.01)  # half a step of the trial levels
 
 
 def planes(optics: Optics, level: float, count: int = 6) -> list[np.ndarray]:

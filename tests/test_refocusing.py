@@ -37,6 +37,18 @@ def test_shift_zero_returns_the_input_bit_for_bit(
         assert np.array_equal(run(image, tiny_model, precision=precision, shift_px=0.0, level_px=level), image)
 
 
+def test_doubt_is_that_of_the_estimate_unless_it_is_said(default_model: Model, blurred: np.ndarray) -> None:
+    def doubt(**request: object) -> float:
+        plan = finish(plan_refocus(FocalStack(blurred), RefocusRequest(sharpest=True, **request), default_model))
+        return plan.planes[0].facts.doubt
+
+    assert doubt(level_px=6.0) == 0.0
+    assert doubt(level_px=6.0, doubt=0.2) == doubt(doubt=0.2) == 0.2
+    assert 0.0 < doubt() < 1.0
+    with pytest.raises(RequestError, match="doubt"):
+        RefocusRequest(sharpest=True, doubt=-0.1)
+
+
 def test_there_is_no_special_case_for_shift_zero() -> None:
     import inspect
 

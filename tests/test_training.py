@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import pytest
 import tifffile
 import torch
 from focuslab_training import callbacks
+from focuslab_training.data import specimens
 from focuslab_training.data.batches import MARGIN, PlaneBatch
 from focuslab_training.data.module import open_data
 from focuslab_training.data.observations import Observations
@@ -30,6 +32,7 @@ from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import load_bundle, load_reference
 from focuslab.models.latent import LatentCode
 from focuslab.models.reference import ReferenceAutoencoder
+from focuslab.optics import camera_otf
 from focuslab.refocusing.devices import choose_precision
 
 CPU = Machines("cpu")
@@ -142,6 +145,29 @@ def test_images_left_out_stay_out(tmp_path: Path) -> None:
         load_specimens(load_recipe("smoke", {"images": [{**source, "files": "*.png"}]}), tmp_path)
 
 
+def test_an_image_that_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "good.tif", np.random.default_rng(0).integers(0, 255, (80, 90), np.uint8))
+    (tmp_path / "bad.tif").write_bytes(b"no TIFF")
+    source = {"name": "x", "files": "*.tif", "licence": "CC0"}
+    pool = load_specimens(load_recipe("smoke", {"images": [source], "phantoms.count": 0}), tmp_path)
+    assert pool.names == ["x/good.tif"]
+    assert len(pool.skipped) == 1 and pool.skipped[0].startswith("bad.tif: ")
+
+
+def test_specimens_are_kept_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def make(name: str) -> np.ndarray:
+        made.append(name)
+        return np.zeros((8, 8), np.float32)
+
+    monkeypatch.setattr(specimens, "_kept", specimens._Kept(2 * 8 * 8 * 4))
+    a, b, c = (specimens.Specimen(name, (8, 8), partial(make, name)) for name in "abc")
+    for specimen in (a, b, a, c, a, b):
+        assert specimen.light.shape == specimen.shape
+    assert made == ["a", "b", "c", "b"], "the one not looked at for longest goes"
+
+
 def test_simulated_planes_are_what_they_say() -> None:
     recipe = load_recipe("smoke", {"optics.photons": [1e6, 1e7], "optics.read_noise": [1e-5, 1e-4]})
     pool = load_specimens(recipe, None)
@@ -161,6 +187,28 @@ def test_simulated_planes_are_what_they_say() -> None:
     assert pairs > 0
     whole, halves = simulator.batch(11), [again.batch(11, rank, 2) for rank in (0, 1)]
     assert torch.equal(torch.cat([h.planes[0] for h in halves]), whole.planes[0]), "any step, any share"
+
+
+def test_what_is_doubted_is_wrong_by_as_much() -> None:
+    recipe = load_recipe("smoke", {"phantoms.count": 2})
+    pool = load_specimens(recipe, None)
+
+    def errors(**changes: object) -> list[float]:
+        """Differences between the planes' transfer functions and what they would be if all were as said."""
+        simulator = Simulator(pool, recipe.optics.replace(**changes), crop_px=64, batch=1, seed=3)
+        found = []
+        for scene in map(simulator.scene, range(12)):
+            optics, grid = scene.situation.front_end.optics, scene.transfer.shape[-2]
+            said = camera_otf(optics, scene.situation.given[:1], (grid, grid))[0]
+            found.append(float((scene.transfer[0] - said).abs().square().mean().sqrt()))
+        return found
+
+    sure, little, much = errors(sure=1.0), errors(sure=0.0, doubt=(0.02, 0.02)), errors(sure=0.0, doubt=(0.3, 0.3))
+    assert max(sure) < 1e-6
+    assert 3 * np.median(little) < np.median(much)
+    told = {s.situation.doubt for s in map(Simulator(pool, recipe.optics, crop_px=64).scene, range(20))}
+    assert 0.0 in told and 5 < len(told) < 16, "half of the scenes are as said"
+    assert all(recipe.optics.doubt[0] <= d <= recipe.optics.doubt[1] for d in told - {0.0})
 
 
 def test_evidence_is_gathered_as_the_steps_go() -> None:

@@ -36,6 +36,9 @@ def evaluate(
     index: opt.Index = None,
     pixel_size_um: opt.PixelSize = None,
     z_step_um: opt.ZStep = None,
+    doubt: Annotated[
+        float, typer.Option(min=0, help="Relative error of the levels and optics to expect, as the model is told.")
+    ] = 0.0,
     limit: Annotated[int | None, typer.Option(min=1, help="Judge no more fields than this.")] = None,
     scaled: Annotated[
         bool, typer.Option("--scaled", help="Compare after the best affine map: brightness changes with z.")
@@ -72,9 +75,10 @@ def evaluate(
         pixel_size_um=pixel_size_um,
         z_step_um=z_step_um,
     )
-    judge = judge_of(model, device)
-    gathered = gather_fields(source, data, specimens_in(source, data, files))
-    for sentence in gathered.skipped:
+    judge = judge_of(model, device, doubt)
+    specimens = specimens_in(source, data, files)
+    gathered = gather_fields(source, data, specimens)
+    for sentence in (*specimens.skipped, *gathered.skipped):
         errors.print(f"left out: {sentence}", style="yellow", markup=False)
     split = Split.of(Path(model)) if Path(model).is_dir() else None
     chosen, about = unseen(gathered, split)

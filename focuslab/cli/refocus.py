@@ -32,6 +32,9 @@ def refocus(
     level_um: Annotated[float | None, typer.Option(help="Distance of the planes from focus, um.")] = None,
     level_px: Annotated[float | None, typer.Option(help="Blur radius of the planes, px.")] = None,
     focus_plane: Annotated[int | None, typer.Option(help="Index of the focal plane in focus.")] = None,
+    doubt: Annotated[
+        float | None, typer.Option(min=0, help="Relative error of the level to expect: 0 crisp, 0.1 and more softer.")
+    ] = None,
     pattern: Annotated[
         str | None,
         typer.Option(help="Inputs are folders of one file per plane, e.g. '{well}_z{z}_w{c}.tif'."),
@@ -68,6 +71,7 @@ def refocus(
         level_um=level_um,
         level_px=level_px,
         focus_plane=focus_plane,
+        doubt=doubt,
     )
     optics = {
         "na": na,

@@ -79,7 +79,7 @@ class LinearLatentAutoencoder(nn.Module):
         copies
             The front end's copies of the same region.
         condition
-            (B, 4), see `conditions`.
+            (B, 5), see `conditions`.
         margin
             Border, px, a multiple of the stride, that the codes come without: `encoder_halo` for a tile.
         remainder

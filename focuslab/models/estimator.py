@@ -61,11 +61,13 @@ class LevelEstimator(nn.Module):
         return torch.cat([sharper[:, None], self.score(x)[:, 0]], 1), structure
 
 
-def safest_level(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Levels in px (B,) from scores of trial levels, and the chance (B,) that they are right to about a quarter.
+def safest_level(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Levels in px (B,) from scores of trial levels, and how sure they are.
 
-    The level is where the loss that is to be expected is least: deblurring by too much costs more decibels than by too
-    little, up to all that there is to lose. About that trial level the mean is taken; 0 stands for "sharper than all".
+    The second answer is the chance (B,) that a level is right to about a quarter, the third its doubt (B,), the
+    relative error to be expected: the root mean square of the logarithms about it. The level is where the loss that is
+    to be expected is least: deblurring by too much costs more decibels than by too little, up to all that there is to
+    lose. About that trial level the mean is taken; 0 stands for "sharper than all".
     """
     chance = scores.softmax(1)
     logs = torch.tensor([_SHARP, *TRIAL_LEVELS], device=scores.device).log()
@@ -76,4 +78,7 @@ def safest_level(scores: Tensor) -> tuple[Tensor, Tensor]:
     near = chance * ((trial - best).abs() <= _NEIGHBOURS)
     trials = near * (trial > 0)
     level = ((trials * logs).sum(1) / trials.sum(1).clamp(min=1e-9)).exp()
-    return torch.where(best[:, 0] == 0, torch.zeros_like(level), level), near.sum(1)
+    sharp = best[:, 0] == 0
+    chosen = torch.where(sharp, logs[0], level.clamp(min=_SHARP).log())
+    doubt = (chance * (logs - chosen[:, None]).square()).sum(1).sqrt()
+    return torch.where(sharp, torch.zeros_like(level), level), near.sum(1), doubt

@@ -1,10 +1,11 @@
 """Encoder and decoder of the linear latent autoencoder.
 
-The encoder is a small U-Net that starts at a quarter of the resolution (space to depth) and is told the blur level, the
-optical sampling and the noise by feature-wise modulation; the decoder is light, because it runs at every move of a
-slider. A signed square root before the first convolution makes photon noise even. There is no normalisation over
-space: a tile gives what the whole gives. Nor is there a step that could draw the coarse grid into the picture: maps are
-enlarged bilinearly, and the correction passes a filter that is blind to patterns of the blocks' period.
+The encoder is a small U-Net that starts at a quarter of the resolution (space to depth) and is told the blur level, how
+far that is to be doubted, the optical sampling and the noise by feature-wise modulation; the decoder is light, because
+it runs at every move of a slider. A signed square root before the first convolution makes photon noise even. There is
+no normalisation over space: a tile gives what the whole gives. Nor is there a step that could draw the coarse grid into
+the picture: maps are enlarged bilinearly, and the correction passes a filter that is blind to patterns of the blocks'
+period.
 
 References
 ----------
@@ -27,18 +28,24 @@ __all__ = ["AutoencoderConfig", "Decoder", "Encoder", "conditions"]
 
 
 _UNIT = 0.05  # what a difference of one standard deviation of the noise is shown as
-_CONDITIONS = 8  # numbers that `_expand` makes of a condition
+_SURE = 0.01  # doubt that hardly matters
+_MOST_DOUBT = 0.3  # more is taken as this
+_CONDITIONS = 9  # numbers that `_expand` makes of a condition
 
 
-def conditions(optics: Optics, level_px: float, noise: float, device: torch.device | None = None) -> Tensor:
+def conditions(
+    optics: Optics, level_px: float, noise: float, doubt: float = 0.0, device: torch.device | None = None
+) -> Tensor:
     """What the encoder is told of a plane.
 
     Returns
     -------
-    Tensor (1, 4)
-        Blur level, px; sampling number; standard deviation of the noise; equivalent radius of the blur, px.
+    Tensor (1, 5)
+        Blur level, px; sampling number; standard deviation of the noise; equivalent radius of the blur, px; doubt, the
+        relative error to be expected of the level.
     """
-    return torch.tensor([[level_px, optics.sampling, noise, equivalent_radius(optics, level_px)]], device=device)
+    facts = [level_px, optics.sampling, noise, equivalent_radius(optics, level_px), doubt]
+    return torch.tensor([facts], device=device)
 
 
 class AutoencoderConfig(BaseModel):
@@ -184,8 +191,8 @@ def signed_sqrt(x: Tensor) -> Tensor:
 
 
 def _expand(condition: Tensor) -> Tensor:
-    """Conditions (B, 4) as numbers of order one."""
-    level, sampling, noise, radius = condition.chunk(4, 1)
+    """Conditions (B, 5) as numbers of order one."""
+    level, sampling, noise, radius, doubt = condition.chunk(5, 1)
     waves = level * sampling  # blur in diffraction lengths: how far from wave optics to ray optics
     return torch.cat(
         [
@@ -197,6 +204,7 @@ def _expand(condition: Tensor) -> Tensor:
             torch.log1p(waves),
             noise.clamp(min=1e-4).log() / 4 + 1,
             radius.log(),
+            torch.log1p(doubt.clamp(max=_MOST_DOUBT) / _SURE) / 3,
         ],
         1,
     )

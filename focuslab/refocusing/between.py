@@ -104,7 +104,8 @@ def between_steps(
         ends = tuple((*index[:z_axis], z, *index[z_axis:]) for z in (plane_a, plane_b))
         channel = stack.position(ends[0], "C")
         microscope = every[channel] or Optics.nominal()
-        levels = [_level(stack, e, one, microscope, engine, plan) for e, one in zip(ends, said, strict=True)]
+        known = [_level(stack, e, one, microscope, engine, plan) for e, one in zip(ends, said, strict=True)]
+        levels = [level for level, _ in known]
         intensity = measure_map(stack, [i for i in stack.planes() if stack.position(i, "C") == channel])
         if intensity.blank:
             plan.note("A blank image has nothing to refocus and is copied unchanged.")
@@ -113,7 +114,10 @@ def between_steps(
             records.append({"index": list(index), "copied": True})
             yield Progress(done, total)
             continue
-        facts = [plane_facts(stack, e, level, microscope, intensity) for e, level in zip(ends, levels, strict=True)]
+        facts = [
+            plane_facts(stack, e, level, microscope, intensity, doubt)
+            for e, (level, doubt) in zip(ends, known, strict=True)
+        ]
         target = levels[0] + t * (levels[1] - levels[0])
         if target < -1e-6:
             plan.note(f"Extrapolated: t = {t:g} lies {-target:.1f} px beyond the sharpest image.")
@@ -162,8 +166,8 @@ def _check(stack: FocalStack, a: int, b: int, t: float) -> None:
 
 def _level(
     stack: FocalStack, index: tuple[int, ...], said: RefocusRequest, optics: Optics, engine: Engine, plan: StackPlan
-) -> float:
-    """Blur level of one of the two planes, px: as said, or read from it."""
+) -> tuple[float, float]:
+    """Blur level of one of the two planes, px, and its doubt: as said, or read from it."""
     largest = min(stack.plane_shape) / 2
     if (level := said.given_level(stack, index, optics)) is not None:
         if level > largest:
@@ -171,13 +175,13 @@ def _level(
                 f"A blur radius of {level:.1f} px is more than half of the image {stack.plane_shape}: check the "
                 "optics, the pixel size and the level."
             )
-        return level
+        return level, said.doubt_of(None)
     found = estimate_level(sample_plane(stack, index), engine.model, optics)
     if not found.found:
         z = stack.position(index, "Z")
         plan.note(f"No structure in focal plane {z}: it is taken to be in focus; say its level if it is known.")
     plan.note("Levels were estimated: that both planes lie on the same side of focus could not be checked.")
-    return min(found.level_px, largest, engine.model.card.levels_px[1])
+    return min(found.level_px, largest, engine.model.card.levels_px[1]), said.doubt_of(found)
 
 
 def _renderer(

@@ -48,6 +48,8 @@ class PlaneFacts:
         Map between counts and normalised intensity.
     floor
         How far the dark lies below the darkest of the plane, normalised intensity.
+    doubt
+        Relative error to be expected of the level, and of the optics with it.
     """
 
     level_px: float
@@ -55,6 +57,7 @@ class PlaneFacts:
     optics: Optics
     intensity: IntensityMap
     floor: float = 0.0
+    doubt: float = 0.0
 
 
 def keeps_remainder(facts: PlaneFacts, *shifts: float) -> bool:
@@ -112,7 +115,7 @@ class Engine:
         plane = beyond_border(plane, region.recorded, facts.optics, facts.level_px, facts.floor)
         physics = self._front_end(facts)
         margin = physics.radius(facts.level_px, rungs)
-        condition = conditions(facts.optics, facts.level_px, facts.noise, self.device)
+        condition = conditions(facts.optics, facts.level_px, facts.noise, facts.doubt, self.device)
         inner = crop(plane, margin)
         with torch.inference_mode():
             seen = plane.float()

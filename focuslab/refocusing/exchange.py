@@ -72,7 +72,7 @@ class Sharpest(nn.Module):
         return torch.cat([self._one(plane[None]) for plane in planes])
 
     def _one(self, plane: Tensor) -> Tensor:
-        level = self._level(plane[0, 0])
+        level, doubt = self._level(plane[0, 0])
         network, rungs = self.autoencoder, exact_rungs([level, 0.0])
         maker = front_end(self.optics, network.config.copies)
         margin = maker.radius(level, rungs)
@@ -88,18 +88,20 @@ class Sharpest(nn.Module):
         recorded = (slice(edge, edge + height), slice(edge, edge + width))
         padded = beyond_border(padded, recorded, self.optics, level, said.floor)
         copies = maker.copies(padded, level, noise, rungs, margin=margin, floor=said.floor)
-        condition = conditions(self.optics, level, noise, plane.device)
+        condition = conditions(self.optics, level, noise, doubt, plane.device)
         code, direction = network.encode(crop(padded, margin), copies, condition, margin=network.encoder_halo)
         picture = crop(network.decode(along_line(code, direction, -level)), network.decoder_halo)
         return picture[..., :height, :width]
 
-    def _level(self, plane: Tensor) -> float:
+    def _level(self, plane: Tensor) -> tuple[float, float]:
+        """Level of a plane and its doubt."""
         if self.level_px is not None:
-            return self.level_px
+            return self.level_px, 0.0
         scores, odds = self.estimator(gather_evidence(plane, self.optics))
         if float(torch.sigmoid(odds)) <= SURE:
-            return 0.0
-        return min(float(safest_level(scores)[0]), min(plane.shape) / 2, LADDER[-1])
+            return 0.0, 0.0
+        level, _, doubt = safest_level(scores)
+        return min(float(level), min(plane.shape) / 2, LADDER[-1]), float(doubt)
 
 
 def export_bioimageio(

@@ -35,11 +35,14 @@ class LevelEstimate:
         Probability that there is structure to judge by.
     confidence
         Probability that the level is right to about a quarter, if there is structure.
+    doubt
+        Relative error to be expected of the level.
     """
 
     level_px: float
     structure: float
     confidence: float = 0.0
+    doubt: float = 0.0
 
     @property
     def found(self) -> bool:
@@ -77,8 +80,8 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics
     with torch.inference_mode():
         said = [gather_evidence(torch.from_numpy(w.astype(np.float32)).to(device), optics) for w in normal]
         scores, odds = model.estimator(mean_evidence(said))
-        level, chance = safest_level(scores)
-    estimate = LevelEstimate(float(level), float(torch.sigmoid(odds)), float(chance))
+        level, chance, doubt = safest_level(scores)
+    estimate = LevelEstimate(float(level), float(torch.sigmoid(odds)), float(chance), float(doubt))
     return estimate if estimate.found else replace(estimate, level_px=0.0)
 
 

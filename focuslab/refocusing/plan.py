@@ -95,13 +95,18 @@ def plan_refocus(
 
 
 def plane_facts(
-    stack: FocalStack, index: tuple[int, ...], level_px: float, optics: Optics, intensity: IntensityMap
+    stack: FocalStack,
+    index: tuple[int, ...],
+    level_px: float,
+    optics: Optics,
+    intensity: IntensityMap,
+    doubt: float = 0.0,
 ) -> PlaneFacts:
-    """Facts of one plane at a known level; its noise, what nothing explains and its floor are measured."""
+    """Facts of one plane at a level more or less known; its noise, what nothing explains and its floor are measured."""
     windows = sample_plane(stack, index, _ESTIMATE_BUDGET)
     noise = measure_noise(windows, intensity.scale)
     said = measure_explanation(windows, intensity, optics, level_px, noise)
-    return PlaneFacts(level_px, noise * said.surplus, optics, intensity, said.floor)
+    return PlaneFacts(level_px, noise * said.surplus, optics, intensity, said.floor, doubt)
 
 
 def _plan_plane(
@@ -125,13 +130,13 @@ def _plan_plane(
         if not estimate.found:
             plan.note("No structure: a plane without structure has no blur level and is copied unchanged.")
             return PlanePlan(index, None, 0.0, estimate)
-    shift = request.shift(level, optics)
+    shift, doubt = request.shift(level, optics), request.doubt_of(estimate)
     if max(level, level + shift) > min(stack.plane_shape) / 2:
         raise RequestError(
             f"A blur radius of {max(level, level + shift):.1f} px is more than half of the image {stack.plane_shape}: "
             "check the optics, the pixel size and the level."
         )
-    return PlanePlan(index, plane_facts(stack, index, level, optics, intensity), shift, estimate)
+    return PlanePlan(index, plane_facts(stack, index, level, optics, intensity, doubt), shift, estimate)
 
 
 def _check_range(plan: StackPlan, stack: FocalStack, model: Model) -> None:
@@ -176,6 +181,7 @@ class _Estimates:
                 float(np.median([v.level_px for v in found])),
                 float(np.median([v.structure for v in votes])),
                 float(np.median([v.confidence for v in found])),
+                float(np.median([v.doubt for v in found])),
             )
         return self._known[key]
 

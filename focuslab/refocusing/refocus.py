@@ -30,6 +30,7 @@ def refocus(
     level_um: float | None = None,
     level_px: float | None = None,
     focus_plane: int | None = None,
+    doubt: float | None = None,
     optics: Optics | None = None,
     model: str | Model = "default",
     device: str = "auto",
@@ -47,6 +48,8 @@ def refocus(
         Undo each plane's own blur.
     level_um, level_px, focus_plane
         What is known of the planes' own blur; estimated when nothing is given.
+    doubt
+        Relative error to be expected of it, see `RefocusRequest`.
     optics
         The microscope, needed for um unless the stack knows it.
     model
@@ -77,6 +80,7 @@ def refocus(
         level_um=level_um,
         level_px=level_px,
         focus_plane=focus_plane,
+        doubt=doubt,
     )
     stack = image if isinstance(image, FocalStack) else _as_stack(image)
     engine = Engine(model if isinstance(model, Model) else load_model(model), device)

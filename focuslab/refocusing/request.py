@@ -10,6 +10,7 @@ from typing import Literal
 
 from focuslab.errors import CalibrationError, RequestError
 from focuslab.optics import Optics
+from focuslab.refocusing.levels import LevelEstimate
 from focuslab.stack import FocalStack
 
 __all__ = ["RefocusRequest", "Way"]
@@ -32,6 +33,10 @@ class RefocusRequest:
     focus_plane
         Index along Z of the plane in focus: the levels follow from the z step. At most one of the three is given;
         without any, the levels are estimated.
+    doubt
+        Relative error to be expected of the levels, and of the optics with them: 0 takes them at their word, 0.1 and
+        more give a softer picture with fewer artefacts where they are off. Without one, levels that are given are
+        taken at their word, and those that are read are doubted as far as their estimate is.
     way
         By the ``model``, or by ``optics`` alone, which can only blur.
 
@@ -47,6 +52,7 @@ class RefocusRequest:
     level_um: float | None = None
     level_px: float | None = None
     focus_plane: int | None = None
+    doubt: float | None = None
     way: Way = "model"
 
     def __post_init__(self) -> None:
@@ -60,10 +66,12 @@ class RefocusRequest:
             raise RequestError("Optics alone can only blur: ask for a shift above 0, or let the model do it.")
         if sum(v is not None for v in (self.level_um, self.level_px, self.focus_plane)) > 1:
             raise RequestError("Give the blur level once: in um, in px, or by the plane in focus.")
-        for name in ("shift_um", "shift_px", "level_um", "level_px"):
+        for name in ("shift_um", "shift_px", "level_um", "level_px", "doubt"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise RequestError(f"{name} must be a finite number, got {value}.")
+        if (self.doubt or 0.0) < 0:
+            raise RequestError(f"doubt is a relative error and cannot be negative, got {self.doubt}.")
         for name in ("level_um", "level_px"):
             if (getattr(self, name) or 0.0) < 0:
                 raise RequestError(
@@ -109,6 +117,12 @@ class RefocusRequest:
             step = stack.calibration.z_step_um or 0.0
             return optics.radius_px((stack.position(index, "Z") - focus) * step)
         return None
+
+    def doubt_of(self, estimate: LevelEstimate | None) -> float:
+        """Doubt of a level that is given, or of an estimate."""
+        if self.doubt is not None:
+            return self.doubt
+        return 0.0 if estimate is None else estimate.doubt
 
     def shift(self, level_px: float, optics: Optics) -> float:
         """Shift of a plane, px of blur radius."""

@@ -236,6 +236,7 @@ def _plane_record(plane: PlanePlan) -> dict[str, Any]:
         "level_px": round(facts.level_px, 4),
         "level": "estimated" if plane.estimate is not None else "given",
         "level_um": round(facts.optics.defocus_um(facts.level_px), 4),
+        "doubt": round(facts.doubt, 4),
         "noise": round(facts.noise, 6),
         "floor": round(facts.floor, 4),
         "dark": facts.intensity.dark,

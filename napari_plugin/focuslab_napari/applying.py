@@ -89,7 +89,11 @@ def apply_steps(session: Session, asked: Application) -> Generator[Any, None, tu
     stack = asked.image.stack
     where = {} if asked.move is None else {f"shift_{asked.move.unit}": asked.move.value}
     request = RefocusRequest(
-        sharpest=asked.move is None, level_px=asked.level_px, focus_plane=asked.focus_plane, **where
+        sharpest=asked.move is None,
+        level_px=asked.level_px,
+        focus_plane=asked.focus_plane,
+        doubt=None if asked.estimate is None else asked.estimate.doubt,
+        **where,
     )
     only = set(planes_in(stack, asked.index, asked.scope))
     out: Any = _OnePlane(stack) if asked.scope == PLANE else _copy(stack, only)

@@ -89,6 +89,11 @@ class LevelFound:
     estimate: "LevelEstimate | None"
     optics: Optics | None
 
+    @property
+    def doubt(self) -> float:
+        """Relative error to be expected: what is typed is taken at its word."""
+        return 0.0 if self.estimate is None else self.estimate.doubt
+
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
@@ -184,7 +189,7 @@ class Session:
 
         stack, (y0, y1, x0, x1) = request.image.stack, request.rectangle
         bins = bins_for(y1 - y0, x1 - x0)
-        levels = tuple(found.level_px for found in known)
+        levels = tuple((found.level_px, found.doubt) for found in known)
         key = (request.content, request.planes, levels, tuple(repr(f.optics) for f in known), bins, request.model)
         if key not in self._views:
             small = binned(stack, bins)
@@ -193,7 +198,9 @@ class Session:
                 optics = found.optics or Optics.nominal()
                 optics = optics.replace(pixel_size_um=optics.pixel_size_um * bins)
                 intensity = self._map(request, found.index)
-                planes.append((found.index, plane_facts(small, found.index, found.level_px / bins, optics, intensity)))
+                level = found.level_px / bins
+                facts = plane_facts(small, found.index, level, optics, intensity, found.doubt)
+                planes.append((found.index, facts))
             while len(self._views) >= _VIEWS:
                 del self._views[next(iter(self._views))]
             self._views[key] = LiveView(small, planes, engine, engine.model.card.levels_px[1] / bins)

@@ -79,14 +79,12 @@ class OpticsRange(_Section):
     largest_level_px: float = Field(default=45.0, gt=0)
     photons: tuple[float, float] = Field(default=(100.0, 30000.0), description="at the brightest structures")
     read_noise: tuple[float, float] = Field(default=(0.0003, 0.01), description="relative to the brightest")
-    level_error: float = Field(default=0.1, ge=0, description="relative error of a wrong level (log-normal)")
-    wrong_levels: float = Field(default=0.35, ge=0, le=1, description="share of planes given a wrong level")
-
-    real_optics: float = Field(default=0.4, ge=0, le=1, description="share of microscopes that are not quite as said")
+    sure: float = Field(default=0.5, ge=0, le=1, description="share of planes whose level and optics are as said")
+    doubt: tuple[float, float] = Field(default=(0.015, 0.3), description="relative error of the level of the others")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        for name in ("na_over_index", "pixel_size_um", "wavelength_um", "photons", "read_noise"):
+        for name in ("na_over_index", "pixel_size_um", "wavelength_um", "photons", "read_noise", "doubt"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} is a range of positive numbers, the lower first, got {low:g} to {high:g}")

@@ -93,7 +93,7 @@ def train(
         (work / STOP).unlink(missing_ok=True)
     pl.seed_everything(recipe.seed, verbose=False)
     dataset = open_data(recipe, data, Split.of(output) if resume else None)
-    for sentence in dataset.gathered.skipped if dataset.gathered else ():
+    for sentence in dataset.skipped:
         (notes or (lambda _: None))(f"left out: {sentence}")
     try:
         work.mkdir(parents=True, exist_ok=True)

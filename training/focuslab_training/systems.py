@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from focuslab.errors import FocusLabError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
+from focuslab.models.border import beyond_border
 from focuslab.models.estimator import LevelEstimator, safest_level
+from focuslab.models.explain import explain
 from focuslab.models.frontend import NoFrontEnd, noise_sigma
 from focuslab.models.latent import LatentCode, along_line, between_codes
 from focuslab.models.networks import conditions
@@ -129,15 +131,19 @@ class LinearSystem(System):
     def _encode(self, batch: PlaneBatch, which: int) -> tuple[LatentCode, LatentCode]:
         here, plane = batch.situation, batch.planes[which].to(self.device)
         level, optics = here.given[which], here.front_end.optics
-        noise = float(noise_sigma(crop(plane, MARGIN)).log().mean().exp())  # what lies beyond a border has none
+        inner = crop(plane, MARGIN)  # what lies beyond a border has no noise
+        noises = noise_sigma(inner)
+        said = [explain(one[0], optics, level, float(noise)) for one, noise in zip(inner, noises, strict=True)]
+        floor = torch.tensor([e.floor for e in said], device=self.device).view(-1, 1, 1, 1)
+        surplus = torch.tensor([e.surplus for e in said], device=self.device)
+        noise = float((noises * surplus).log().mean().exp())
         physics = here.front_end if self.network.config.copies else NoFrontEnd()
         margin = min(physics.radius(level, here.rungs), MARGIN)
-        floor = batch.floor.to(self.device) if isinstance(batch.floor, Tensor) else batch.floor
         with torch.no_grad():
-            seen = crop(plane, MARGIN - margin)
+            seen = crop(beyond_border(plane, batch.recorded, optics, level, floor), MARGIN - margin)
             copies = physics.copies(seen, level, noise, here.rungs, margin=margin, floor=floor)
-        condition = conditions(optics, level, noise, self.device).expand(len(plane), -1)
-        return self.network.encode(crop(plane, MARGIN), copies, condition)
+        condition = conditions(optics, level, noise, here.doubt, self.device).expand(len(plane), -1)
+        return self.network.encode(inner, copies, condition)
 
 
 class ReferenceSystem(System):

@@ -27,6 +27,8 @@ class Situation:
         Ladder of the codes.
     focus
         Blur level of `PlaneBatch.sharp`, px: 0, or that of a recorded plane that is not quite in focus.
+    doubt
+        Relative error to be expected of the given levels, as the model is told.
     """
 
     front_end: PhysicsFrontEnd
@@ -34,18 +36,19 @@ class Situation:
     target: float
     rungs: tuple[float, ...]
     focus: float = 0.0
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneBatch:
     """Planes of one situation and pictures of them, all (B, 1, Y, X), normalised alike.
 
-    `planes` carry the margin, `sharp` and `target` do not. `floor`, a number or (B, 1, 1, 1), is how far below 0 the
-    dark lies, as the front end is told.
+    `planes` carry the margin, `sharp` and `target` do not. `recorded` are the rows and columns of the planes that lie
+    in their image.
     """
 
     situation: Situation
     planes: tuple[Tensor, ...]
     sharp: Tensor
     target: Tensor
-    floor: Tensor | float = 0.0
+    recorded: tuple[slice, slice] = (slice(None), slice(None))

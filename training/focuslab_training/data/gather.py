@@ -251,7 +251,7 @@ class _Simulated:
         self, specimen: Specimen, optics: Optics, distances: list[float], source: StackSource, seed: int
     ) -> None:
         self._made = (specimen, optics, tuple(distances), source.photons, source.read_noise, seed)
-        self.shape, self.dtype = (len(distances), *specimen.light.shape), np.dtype(np.uint16)
+        self.shape, self.dtype = (len(distances), *specimen.shape), np.dtype(np.uint16)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         return _simulate(self)[index]

@@ -48,6 +48,11 @@ class DataSet:
     def __init__(self, recipe: Recipe, specimens: SpecimenPool, gathered: Gathered | None, split: Split) -> None:
         self.recipe, self.specimens, self.gathered, self.split = recipe, specimens, gathered, split
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """One sentence for each file or stack that is left out."""
+        return (*self.specimens.skipped, *(self.gathered.skipped if self.gathered else ()))
+
     def fields(self, part: str) -> list[Field]:
         """Focal stacks of one part of the split."""
         names = set(getattr(self.split, part))

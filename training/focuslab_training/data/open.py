@@ -48,10 +48,10 @@ def source_of(data: Path, *, layout: str, planes: str | None, columns: str, **sa
         raise RequestError(f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()) from error
 
 
-def specimens_in(source: StackSource, data: Path, files: str) -> SpecimenPool | None:
-    """Sharp images of a folder, for stacks that are to be simulated; None for stacks that are there."""
+def specimens_in(source: StackSource, data: Path, files: str) -> SpecimenPool:
+    """Sharp images of a folder, for stacks that are to be simulated; none for stacks that are there."""
     if source.layout != "simulated":
-        return None
+        return SpecimenPool(())
     images = ImageSource(name=data.name, files=files, licence="the user's")
     return load_specimens(Recipe(name="evaluation", images=(images,), phantoms=PhantomSource(count=0)), data)
 

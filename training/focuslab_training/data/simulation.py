@@ -3,10 +3,11 @@
 Drawing a microscope and its PSFs costs more than blurring a crop, so *scenes* (one microscope, one true and one given
 blur level, a few target levels and all their filters) are used again, from a window of scenes that moves on slowly.
 
-Real objectives are not what is engraved on them: a share of the scenes is seen through a slightly other aperture with
-aberrations, of which the model is told nothing. The level that the model is given may be wrong, as an estimate is: the
-planes are then restored as if it were right, and the picture asked for is the truth at the same fraction of the way to
-focus.
+A level that is read from a plane is more or less wrong, and objectives are not what is engraved on them. So some scenes
+are as said, and the others come with a doubt, the relative error of the level: the model is told a level that is off by
+about as much, and nothing of an aperture and aberrations that are off as well. The planes are then restored as if all
+were right, and the picture asked for is the truth at the same fraction of the way to focus. The model is told the
+doubt: one that did not know it would hedge where nothing is to be doubted.
 """
 
 import math
@@ -17,10 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from focuslab.models.border import beyond_border
 from focuslab.models.frontend import PhysicsFrontEnd, bracket, exact_rungs
 from focuslab.models.wiener import sharpest
-from focuslab.optics import Optics, camera_otf, equivalent_radius, otf, psf
+from focuslab.optics import Optics, camera_otf, otf, psf
 from focuslab_training.data.batches import MARGIN, PlaneBatch, Situation
 from focuslab_training.data.specimens import SpecimenPool
 from focuslab_training.recipe import OpticsRange
@@ -30,8 +30,9 @@ __all__ = ["Scene", "Simulator", "draw_level", "draw_optics", "draw_real", "expo
 _POOL = 300
 _FIRST = 60  # scenes in play at the start
 _COARSE = 1.5  # sampling number
-_HIGH = 0.06  # floor, normalised intensity, from which it is read
-_WIDE = (10.0, 25.0)  # px of blur over which no floor is read any more
+_OFFSET = 3.0  # px of error of a level for each unit of doubt, besides its relative error
+_APERTURE = 0.6  # relative error of an aperture for each unit of doubt
+_WAVES = 0.3  # standard deviation of astigmatism, coma and trefoil; twice as much of spherical aberration
 _BORDERS = 0.15  # chance of each side of a crop to be the border of its image
 
 
@@ -78,15 +79,16 @@ def draw_level(ranges: OpticsRange, rng: np.random.Generator) -> float:
     return log_uniform(rng, 1.5, ranges.largest_level_px)
 
 
-def draw_real(optics: Optics, rng: np.random.Generator) -> Optics:
+def draw_real(optics: Optics, doubt: float, rng: np.random.Generator) -> Optics:
     """Draw the objective that is really there: another aperture, spherical aberration, astigmatism, coma.
 
     A camera that undersamples by far sees little of aberrations, and their PSF would take seconds: none there.
     """
-    na = optics.na * float(np.exp(rng.normal(0, 0.06)))
+    na = optics.na * float(np.exp(rng.normal(0, _APERTURE * doubt)))
     if optics.sampling > _COARSE:
         return optics.replace(na=min(na, 0.97 * optics.index))
-    waves = {noll: float(rng.normal(0, 0.06 if noll == 11 else 0.03)) for noll in (5, 6, 7, 8, 11)}
+    spread = _WAVES * doubt
+    waves = {noll: float(rng.normal(0, 2 * spread if noll == 11 else spread)) for noll in (5, 6, 7, 8, 11)}
     return optics.replace(na=min(na, 0.97 * optics.index), zernike_waves=waves)
 
 
@@ -141,7 +143,7 @@ class Simulator:
     def scene(self, number: int) -> Scene:
         """Scene by its number; the last few hundred are kept."""
         if number not in self._scenes:
-            self._scenes[number] = self._draw_scene(np.random.default_rng([self.seed, number, 0, 0]))
+            self._scenes[number] = self._draw_scene(np.random.default_rng([self.seed, number, 0, 1]))
             if len(self._scenes) > _POOL:
                 self._scenes.popitem(last=False)
         return self._scenes[number]
@@ -149,8 +151,7 @@ class Simulator:
     def image(self, scene: Scene, randoms: list[np.random.Generator], recorded: tuple[slice, slice]) -> PlaneBatch:
         """Take planes of random specimens in a scene, one per generator, of which rows and columns are recorded."""
         grid, situation = self.crop + 2 * MARGIN, scene.situation
-        drawn = [self._specimen(grid, rng) for rng in randoms]
-        light, haze = torch.stack([one for one, _ in drawn])[:, None], torch.tensor([h for _, h in drawn])
+        light = torch.stack([self._specimen(grid, rng) for rng in randoms])[:, None]
         noises = [torch.Generator().manual_seed(int(rng.integers(1 << 31))) for rng in randoms]
         spectrum = torch.fft.rfft2(light)
         clean = [torch.fft.irfft2(spectrum * h, s=(grid, grid)) for h in scene.transfer]
@@ -168,17 +169,12 @@ class Simulator:
         dark, bright = torch.quantile(seen, torch.tensor([0.005, 0.999]), dim=1).view(2, -1, 1, 1, 1)
         brightness = torch.tensor([math.exp(0.4 * rng.standard_normal()) for rng in randoms], dtype=torch.float32)
         scale = (bright - dark).clamp(min=1e-4) * brightness.view(-1, 1, 1, 1)
-        floor = self._floor((dark - haze.view(-1, 1, 1, 1)) / scale, situation, randoms)
-        optics = situation.front_end.optics
         return PlaneBatch(
             situation,
-            tuple(
-                beyond_border((plane - dark) / scale, recorded, optics, level, floor)
-                for plane, level in zip(planes, situation.given, strict=True)
-            ),
+            tuple((plane - dark) / scale for plane in planes),
             ((sharp - dark) / scale)[..., inner, inner],
             ((target - dark) / scale)[..., inner, inner],
-            floor,
+            recorded,
         )
 
     def _recorded(self, rng: np.random.Generator) -> tuple[slice, slice]:
@@ -188,29 +184,20 @@ class Simulator:
         rows, columns = (slice(MARGIN if low else 0, grid - MARGIN if high else grid) for low, high in ends)
         return rows, columns
 
-    def _floor(self, true: Tensor, situation: Situation, randoms: list[np.random.Generator]) -> Tensor:
-        """What would be read as the floor: part of a high one, little or nothing of a low one or under a wide blur."""
-        low, high = _WIDE
-        radius = equivalent_radius(situation.front_end.optics, situation.given[0])
-        seen = min(max((high - radius) / (high - low), 0.0), 1.0)
-        part = torch.tensor([rng.uniform(0.3, 1.0) for rng in randoms], dtype=torch.float32).view(-1, 1, 1, 1)
-        little = torch.tensor([max(rng.uniform(-0.04, 0.04), 0.0) for rng in randoms], dtype=torch.float32)
-        return seen * torch.where(true > _HIGH, part * true, little.view(-1, 1, 1, 1))
-
-    def _specimen(self, grid: int, rng: np.random.Generator) -> tuple[Tensor, float]:
-        """Specimen, and the light that lies on all of it."""
+    def _specimen(self, grid: int, rng: np.random.Generator) -> Tensor:
+        """Specimen, some in a haze that lies on all of it."""
         light = self.specimens.draw(grid, rng)
         if rng.random() < 0.02:
             light = torch.zeros_like(light)  # an empty field is part of every experiment
         hazy = rng.random() < 0.4
         light = light * log_uniform(rng, 0.4, 1.2)
-        haze = log_uniform(rng, 0.01, 0.5) if hazy else 0.0
-        return light + haze, haze
+        return light + log_uniform(rng, 0.01, 0.5) if hazy else light
 
     def _draw_scene(self, rng: np.random.Generator) -> Scene:
         ranges = self.ranges
         optics = draw_optics(ranges, rng)
         level = draw_level(ranges, rng)
+        doubt = 0.0 if rng.random() < ranges.sure else log_uniform(rng, *ranges.doubt)
         if rng.random() < self.pairs:
             second = float(np.clip(level * log_uniform(rng, 0.4, 2.5) + rng.uniform(-1, 1), 0, ranges.largest_level_px))
             t = rng.uniform(-0.5, 2.5)
@@ -218,23 +205,24 @@ class Simulator:
             levels = given = (level, second)
             true_target = target
         else:
-            levels, given, target, true_target = self._single(level, rng)
+            levels, given, target, true_target = self._single(level, doubt, rng)
         # The slider interpolates between fixed rungs, a known shift has its own.
         needed = [0.0, *given, target]
         rungs = bracket(needed) if rng.random() < 0.5 else exact_rungs(needed)
         camera = (log_uniform(rng, *ranges.photons), log_uniform(rng, *ranges.read_noise))
-        seen = draw_real(optics, rng) if rng.random() < ranges.real_optics else optics
+        seen = draw_real(optics, doubt, rng) if doubt else optics
         transfer = self._transfer(optics, seen, [*levels, 0.0, true_target])
-        return Scene(Situation(PhysicsFrontEnd(optics), given, target, rungs), camera, transfer)
+        return Scene(Situation(PhysicsFrontEnd(optics), given, target, rungs, doubt=doubt), camera, transfer)
 
-    def _single(self, level: float, rng: np.random.Generator) -> tuple[tuple[float], tuple[float], float, float]:
+    def _single(
+        self, level: float, doubt: float, rng: np.random.Generator
+    ) -> tuple[tuple[float], tuple[float], float, float]:
         largest = self.ranges.largest_level_px
         given = level
-        wrong = rng.random() < self.ranges.wrong_levels
-        if wrong:
-            given = level * math.exp(rng.normal(0, self.ranges.level_error)) + rng.normal(0, 0.3)
+        if doubt:
+            given = level * math.exp(rng.normal(0, doubt)) + rng.normal(0, _OFFSET * doubt)
             given = float(np.clip(given, 0.05, largest))
-        if wrong or (given > 0.5 and rng.random() < 0.3):  # on the way to focus
+        if doubt or (given > 0.5 and rng.random() < 0.3):  # on the way to focus
             target = rng.uniform(0, given)
             return (level,), (given,), target, target * level / given
         target = given + (largest - given) * rng.beta(1, 2.5)

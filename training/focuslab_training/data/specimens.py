@@ -1,12 +1,15 @@
 """Specimens: what a simulated microscope looks at.
 
 Sharp fluorescence images and phantoms, all as linear light with 0 in the dark and 1 at the brightest
-structures, cut to square windows with their true surroundings where there are any and mirrored where not.
+structures, cut to square windows with their true surroundings where there are any and mirrored where not. They are
+read, or made, when they are first looked at, and as many are kept as memory allows.
 """
 
-from collections.abc import Collection
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from focuslab.errors import RequestError
+from focuslab.errors import FocusLabError, RequestError
 from focuslab.io import read
 from focuslab.optics import PHANTOMS, mirror_pad, phantom
 from focuslab_training.recipe import ImageSource, PhantomSource, Recipe
@@ -23,20 +26,49 @@ __all__ = ["Specimen", "SpecimenPool", "load_specimens"]
 
 Image = NDArray[np.float32]
 
+_KEPT = 2 << 30  # bytes of specimens that are kept
+_PLANES = 8  # of one file that are used
+_SMALLEST = 64  # px
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Specimen:
-    """Linear light (Y, X) and where it is from; parts and binnings of one file share their name."""
+    """Linear light: where it is from, its shape (Y, X), how it is had. Parts and binnings of one file share a name."""
 
     name: str
-    light: Image
+    shape: tuple[int, int]
+    make: Callable[[], Image]
+
+    @property
+    def light(self) -> Image:
+        """Linear light (Y, X)."""
+        return _kept.of(self)
+
+
+class _Kept:
+    """Specimens that were looked at last, up to so many bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self._images = limit, OrderedDict[Specimen, Image]()
+
+    def of(self, specimen: Specimen) -> Image:
+        if specimen not in self._images:
+            self._images[specimen] = specimen.make()
+            while sum(image.nbytes for image in self._images.values()) > self.limit and len(self._images) > 1:
+                self._images.popitem(last=False)
+        self._images.move_to_end(specimen)
+        return self._images[specimen]
+
+
+_kept = _Kept(_KEPT)
 
 
 @dataclass(frozen=True, slots=True)
 class SpecimenPool:
-    """Specimens in groups, each with its relative frequency."""
+    """Specimens in groups, each with its relative frequency, and one sentence for each file that cannot be used."""
 
     groups: tuple[tuple[float, tuple[Specimen, ...]], ...]
+    skipped: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -66,40 +98,51 @@ class SpecimenPool:
 
 
 def load_specimens(recipe: Recipe, data: Path | None) -> SpecimenPool:
-    """All specimens of a recipe, in memory.
+    """All specimens of a recipe; files that cannot be read are left out.
 
     Raises
     ------
     RequestError
-        If the recipe needs images and there is no data folder, or nothing in it matches.
+        If the recipe needs images and there is no data folder, or nothing in it matches or can be read.
     """
-    groups = []
+    groups: list[tuple[float, tuple[Specimen, ...]]] = []
+    skipped: list[str] = []
     for source in recipe.images:
         if data is None:
             raise RequestError(f"The recipe {recipe.name!r} needs images: name their folder with --data.")
-        groups.append((source.weight, tuple(_load(source, data))))
+        groups.append((source.weight, tuple(_found(source, data, skipped))))
     if recipe.phantoms.count:
         groups.append((recipe.phantoms.weight, tuple(_draw(recipe.phantoms))))
-    return SpecimenPool(tuple(groups))
+    return SpecimenPool(tuple(groups), tuple(skipped))
 
 
-def _load(source: ImageSource, data: Path) -> list[Specimen]:
+def _found(source: ImageSource, data: Path, skipped: list[str]) -> list[Specimen]:
     found: list[Specimen] = []
     for path in sorted(data.glob(source.files)):
         if any(fnmatch(path.name, pattern) for pattern in source.leave_out):
             continue
-        planes = np.asarray(read(path, rgb="per-channel").array, np.float32)
-        planes = planes.reshape(-1, *planes.shape[-2:])
-        for plane in planes[np.linspace(0, len(planes) - 1, min(len(planes), 8)).astype(int)]:
-            part = plane[:, : int(source.left_part * plane.shape[1])]
-            found += [
-                Specimen(f"{source.name}/{path.name}", light(_bin(part, bins)))
-                for bins in source.bins
-                if min(part.shape) >= 64 * bins
-            ]
+        try:
+            stack = read(path, rgb="per-channel")
+            every = list(stack.planes())
+            stack.array[(*every[0], slice(0, 1), slice(0, 1))]  # can be read
+        except (FocusLabError, OSError) as error:
+            skipped.append(f"{path.name}: {error}")
+            continue
+        height, width = stack.plane_shape[0], int(source.left_part * stack.plane_shape[1])
+        for i in np.linspace(0, len(every) - 1, min(len(every), _PLANES)).astype(int):
+            for bins in source.bins:
+                if min(height, width) >= _SMALLEST * bins:
+                    make = partial(_read_light, path, every[i], width, bins)
+                    found.append(Specimen(f"{source.name}/{path.name}", (height // bins, width // bins), make))
     if not found:
-        raise RequestError(f"No image for {source.name!r}: nothing matches {source.files} in {data.name}.")
+        reason = f"the first of {len(skipped)}: {skipped[0]}" if skipped else f"nothing matches {source.files}"
+        raise RequestError(f"No image for {source.name!r} in {data.name}: {reason}.")
     return found
+
+
+def _read_light(path: Path, index: tuple[int, ...], width: int, bins: int) -> Image:
+    plane = read(path, rgb="per-channel").plane(index)[:, :width]
+    return light(_bin(np.asarray(plane, np.float32), bins))
 
 
 def light(image: Image) -> Image:
@@ -117,6 +160,6 @@ def _draw(source: PhantomSource) -> list[Specimen]:
     shape, kinds = (source.size_px, source.size_px), len(PHANTOMS)
     seeds = range(source.first_seed, source.first_seed + source.count)
     return [
-        Specimen(f"phantoms/{PHANTOMS[i % kinds]}_{seed}", phantom(PHANTOMS[i % kinds], shape, seed=seed))
-        for i, seed in enumerate(seeds)
+        Specimen(f"phantoms/{kind}_{seed}", shape, partial(phantom, kind, shape, seed=seed))
+        for kind, seed in ((PHANTOMS[i % kinds], seed) for i, seed in enumerate(seeds))
     ]

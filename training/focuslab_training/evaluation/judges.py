@@ -34,8 +34,8 @@ Image = NDArray[np.float32]
 CodeParts = Literal["features", "whole code", "features, physics zeroed"]
 
 
-def judge_of(name_or_path: str | Path, device: str = "cpu") -> "LinearJudge | ReferenceJudge":
-    """Judge of a bundled model, or of any bundle.
+def judge_of(name_or_path: str | Path, device: str = "cpu", doubt: float = 0.0) -> "LinearJudge | ReferenceJudge":
+    """Judge of a bundled model, or of any bundle; `doubt` is the relative error to be expected of the fields' levels.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def judge_of(name_or_path: str | Path, device: str = "cpu") -> "LinearJudge | Re
     own = str(name_or_path) not in bundled_cards() and Path(name_or_path).exists()
     if own and read_card(name_or_path).architecture == "reference-autoencoder":
         return ReferenceJudge(*load_reference(name_or_path), device)
-    return LinearJudge(load_model(name_or_path), device)
+    return LinearJudge(load_model(name_or_path), device, doubt)
 
 
 class LinearJudge:
@@ -53,8 +53,8 @@ class LinearJudge:
 
     parts: tuple[CodeParts, ...] = ("features", "whole code", "features, physics zeroed")
 
-    def __init__(self, model: Model, device: str = "cpu") -> None:
-        self.card, self.model = model.card, model
+    def __init__(self, model: Model, device: str = "cpu", doubt: float = 0.0) -> None:
+        self.card, self.model, self.doubt = model.card, model, doubt
         self.engine = Engine(model, device, "float32")
 
     def codes(self, field: Field, planes: Sequence[int], *, physics: bool = True) -> list[Encoded]:
@@ -63,9 +63,17 @@ class LinearJudge:
         return [self.encode(field, p, field.levels_px[p], rungs, physics=physics) for p in planes]
 
     def encode(
-        self, field: Field, plane: int, level_px: float, rungs: tuple[float, ...], *, physics: bool = True
+        self,
+        field: Field,
+        plane: int,
+        level_px: float,
+        rungs: tuple[float, ...],
+        *,
+        doubt: float | None = None,
+        physics: bool = True,
     ) -> Encoded:
         """Code and direction of one plane, taken to be at a level; without physics the deconvolved copies are zero."""
+        doubt = self.doubt if doubt is None else doubt
         network, device = self.model.autoencoder, self.engine.device
         maker = front_end(field.optics, network.config.copies)
         margin = maker.radius(level_px, rungs)
@@ -82,7 +90,7 @@ class LinearJudge:
             if not physics:
                 nothing = tuple(torch.zeros_like(c) for c in copies.deconvolved)
                 copies = replace(copies, deconvolved=nothing, ladder=torch.zeros_like(copies.ladder))
-            condition = conditions(field.optics, level_px, noise, device)
+            condition = conditions(field.optics, level_px, noise, doubt, device)
             inner = image[..., margin : image.shape[-2] - margin, margin : image.shape[-1] - margin]
             code, direction = network.encode(inner, copies, condition, margin=network.encoder_halo)
         self._shape = (height, width)
@@ -115,10 +123,10 @@ class LinearJudge:
             tensors += [t for t in (code[0].ladder, code[0].remainder) if t is not None]
         return torch.cat([t.flatten() for t in tensors]).cpu().numpy()
 
-    def estimate(self, field: Field, plane: int) -> float:
-        """Blur level of a plane, px, as read from the plane; 0 if there is no structure."""
+    def estimate(self, field: Field, plane: int) -> tuple[float, float]:
+        """Blur level of a plane, px, as read from the plane, and its doubt; 0 if there is no structure."""
         found = estimate_level([field.stack.plane((plane,))], self.model, field.optics)
-        return min(found.level_px, self.card.levels_px[1]) if found.found else 0.0
+        return (min(found.level_px, self.card.levels_px[1]), found.doubt) if found.found else (0.0, 0.0)
 
 
 class ReferenceJudge:

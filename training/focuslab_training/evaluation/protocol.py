@@ -179,8 +179,8 @@ def _single_plane(
     """Deblurring of each plane alone, level given, estimated, fitted, and synthesis from the plane in focus alone."""
     levels, focus = [field.levels_px[p] for p in order], planes[-1]
 
-    def deblurred(k: int, level: float) -> Image:
-        code = judge.encode(field, order[k], level, (0.0, max(level, 2.0)))
+    def deblurred(k: int, level: float, doubt: float | None = None) -> Image:
+        code = judge.encode(field, order[k], level, (0.0, max(level, 2.0)), doubt=doubt)
         return judge.picture(judge.shifted(code, min(levels[-1] - level, 0.0)))
 
     estimates, sharpest = [], []
@@ -188,8 +188,9 @@ def _single_plane(
         made = judge.picture(judge.shifted(code, levels[-1] - levels[k]))
         sharpest.append(made)
         put(DEBLURRING, "model, level given", k, made, focus)
-        estimates.append(judge.estimate(field, order[k]))
-        put(DEBLURRING, "model, blind", k, deblurred(k, estimates[-1]), focus)
+        read, doubt = judge.estimate(field, order[k])
+        estimates.append(read)
+        put(DEBLURRING, "model, blind", k, deblurred(k, read, doubt), focus)
         if k == len(codes) - 1:
             continue
         for factor in _FITTED if fitted else ():
