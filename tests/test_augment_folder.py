@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -282,6 +283,24 @@ def test_plans_that_cannot_be(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         made(plan, data, tmp_path / "out")
     monkeypatch.undo()
     assert all(r.error is None for r in made(plan, data, tmp_path / "out"))
+
+
+def test_files_are_understood_as_said_and_so_again(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "colour.tif", np.stack([picture(s, np.uint8) for s in (1, 2, 3)], -1))
+    plan = plan_folder(tmp_path / "in", tmp_path / "out", REQUEST)
+    refused = finish(augment_steps(plan, Order(tmp_path / "out", "default")))
+    assert "rgb" in str(refused[0].error).lower()
+    numbers = {"pixel_size_um": 0.645, "na": 0.5, "wavelength_um": 0.461}
+    order = Order(tmp_path / "out", "default", "cpu", numbers, {"rgb": "per-channel"})
+    done = finish(augment_steps(plan, order))
+    assert done[0].error is None and len(done[0].records) == 2
+    again, like = plan_replay(tmp_path / "out" / "manifest.json")
+    assert like.reading == order.reading
+    redone = finish(augment_steps(again, replace(like, destination=tmp_path / "again")))
+    assert redone[0].error is None
+    for name in ("colour_defocus00.tif", "colour_defocus01.tif"):
+        assert np.array_equal(tifffile.imread(tmp_path / "out" / name), tifffile.imread(tmp_path / "again" / name))
 
 
 def test_draws_follow_from_seed_place_and_number() -> None:

@@ -112,7 +112,7 @@ def test_one_file_per_plane_by_pattern(tmp_path: Path, optics: Optics) -> None:
     said = {"na": 0.5, "wavelength_um": 0.461, "pixel_size_um": 0.645, "z_step_um": 4.0}
     found = gather_fields(StackSource(layout="pattern", pattern="{well}_z{z}.tif", **said), tmp_path)
     assert [f.name for f in found.fields] == ["A1"] and found.fields[0].focus == 4
-    assert [line[:2] for line in found.skipped] == ["B1", "C1"] and "C1_z1.tif is (128, 144)" in found.skipped[1]
+    assert [line[:2] for line in found.skipped] == ["C1", "B1"] and "C1_z1.tif is (128, 144)" in found.skipped[0]
     with pytest.raises(CalibrationError, match="numerical aperture"):
         gather_fields(StackSource(layout="pattern", pattern="{well}_z{z}.tif"), tmp_path)
 
@@ -120,16 +120,18 @@ def test_one_file_per_plane_by_pattern(tmp_path: Path, optics: Optics) -> None:
 def test_stacks_that_do_not_fit_are_left_out_with_the_reason(tmp_path: Path, optics: Optics) -> None:
     good = stack_of(optics, 0)
     write(tmp_path / "a.ome.tif", good)
-    write(tmp_path / "b.ome.tif", FocalStack(np.asarray(good.array)[:4], "ZYX", good.calibration))
+    write(tmp_path / "0.ome.tif", FocalStack(np.asarray(good.array)[:4], "ZYX", good.calibration))
+    write(tmp_path / "b.ome.tif", good)
     write(tmp_path / "c.ome.tif", FocalStack(np.asarray(good.array).astype(np.float32), "ZYX", good.calibration))
     noise = np.random.default_rng(0).normal(100, 5, good.shape).astype(np.uint16)
     write(tmp_path / "d.ome.tif", FocalStack(noise, "ZYX", good.calibration))
     (tmp_path / "e.ome.tif").write_bytes(b"not a picture")
     write(tmp_path / "f.ome.tif", FocalStack(np.asarray(good.array)[0], "YX", good.calibration))
     found = gather_fields(StackSource(**STACKS), tmp_path)
-    assert [f.name for f in found.fields] == ["a.ome.tif"]
+    assert [f.name for f in found.fields] == ["a.ome.tif", "b.ome.tif"]
     reasons = {line.split(":")[0]: line for line in found.skipped}
-    assert "planes" in reasons["b.ome.tif"] and "type" in reasons["c.ome.tif"]
+    assert "most have" in reasons["0.ome.tif"], "the first is not the measure of the others"
+    assert reasons["c.ome.tif"].endswith("of float32.")
     assert "no focus" in reasons["d.ome.tif"] and "e.ome.tif" in reasons
     assert "two planes" in reasons["f.ome.tif"]
     with pytest.raises(RequestError, match="No usable focal stack"):

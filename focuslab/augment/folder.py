@@ -37,11 +37,6 @@ class Plan:
     tables: tuple[tuple[Path, str], ...]
     said: dict[str, Any]
 
-    @property
-    def copies(self) -> int:
-        """Number of copies in all."""
-        return sum(len(task.copies) for task in self.tasks)
-
 
 @dataclass(frozen=True, slots=True)
 class AugmentProgress:
@@ -131,7 +126,8 @@ def plan_replay(manifest: Path) -> tuple[Plan, Order]:
         raise ModelError(f"The model {order['model']!r} is not the one that the manifest was made by: other weights.")
     level = said["run"]["level"]
     tasks = tuple(Task(sources[place], tuple(some), level) for place, some in by_source.items())
-    return Plan(tasks, tables, said["run"]), Order(Path(), order["model"], order["device"], order["optics"])
+    again = Order(Path(), order["model"], order["device"], order["optics"], order.get("reading", {}))
+    return Plan(tasks, tables, said["run"]), again
 
 
 def augment_steps(
@@ -202,7 +198,7 @@ def _write(order: Order, plan: Plan, records: Sequence[dict[str, Any]]) -> None:
     """Write the manifest as JSON and CSV."""
     run = {
         **plan.said,
-        "order": {"model": order.model, "device": order.device, "optics": order.optics},
+        "order": {"model": order.model, "device": order.device, "optics": order.optics, "reading": order.reading},
         "focuslab": focuslab.__version__,
     }
     _whole(order.destination / MANIFEST, json.dumps({"run": run, "copies": list(records)}, indent=1) + "\n")

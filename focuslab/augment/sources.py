@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import tifffile
 from PIL import Image
@@ -42,9 +43,11 @@ class Source:
     planes: dict[tuple[int, ...], Path] | None = None
     axes: str = ""
 
-    def open(self) -> FocalStack:
-        """Open it, lazily."""
-        return read(self.path) if self.planes is None else stack_of_files(self.place, self.planes, self.axes)
+    def open(self, optics: dict[str, float | None], reading: dict[str, Any]) -> FocalStack:
+        """Open it, lazily, with what is said of its optics and of how its file is to be understood."""
+        if self.planes is not None:
+            return stack_of_files(self.place, self.planes, self.axes).calibrated(**optics)
+        return read(self.path, pixel_size_um=optics.get("pixel_size_um"), **reading).calibrated(**optics)
 
 
 def find_sources(

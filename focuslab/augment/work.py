@@ -33,12 +33,16 @@ _FRAMES = 4  # planes of a field that its level is read from, at most, per chann
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What all tasks of a run have in common: destination, model, device, and numbers that go before the files'."""
+    """What all tasks of a run have in common: destination, model, device, numbers that go before the files'.
+
+    `reading` are arguments of `focuslab.read`: how the files are to be understood.
+    """
 
     destination: Path
     model: str
     device: str = "cpu"
     optics: dict[str, float | None] = field(default_factory=dict)
+    reading: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ def make_copies(task: Task, order: Order) -> Result:
         return Result(task.source.place, error=task.source.error)
     try:
         missing = [copy for copy in task.copies if record_of(task, copy, order) is None]
-        stack = task.source.open().calibrated(**order.optics) if missing else None
+        stack = task.source.open(order.optics, order.reading) if missing else None
         if stack is not None:
             for companion in task.source.companions:
                 if companion.is_label:
@@ -93,7 +97,8 @@ def record_of(task: Task, copy: Copy, order: Order) -> dict[str, Any] | None:
 
 def _wanted(task: Task, copy: Copy, order: Order) -> dict[str, Any]:
     """What of a record makes the copy what it is: another model, level or microscope makes another one."""
-    return {**copy.record(), "level": task.level, "optics": order.optics, "sha256": _sha256(order.model)}
+    said = {"level": task.level, "optics": order.optics, "reading": order.reading}
+    return {**copy.record(), **said, "sha256": _sha256(order.model)}
 
 
 @lru_cache(maxsize=2)

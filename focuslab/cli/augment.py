@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,6 +39,10 @@ def augment(
     wavelength_um: opt.Wavelength = None,
     index: opt.Index = None,
     pixel_size_um: opt.PixelSize = None,
+    rgb: opt.Rgb = "refuse",
+    axes: opt.Axes = None,
+    focus_axis: opt.FocusAxis = None,
+    series: opt.Series = None,
     model: opt.ModelName = "default",
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps; cpu, or as the manifest says.")] = None,
 ) -> None:
@@ -65,14 +69,19 @@ def augment(
             labels_missing=labels_missing,
         )
         optics = {"na": na, "wavelength_um": wavelength_um, "index": index, "pixel_size_um": pixel_size_um}
-        order = Order(destination, model, device or "cpu", {k: v for k, v in optics.items() if v is not None})
+        reading = {"axes": axes, "focus_axis": focus_axis, "series": series, "rgb": None if rgb == "refuse" else rgb}
+        order = Order(destination, model, device or "cpu", _said(optics), _said(reading))
     if dry_run:
         for task in plan.tasks:
+            if task.source.error is not None:
+                errors.print(f"{task.source.place}: {task.source.error}", style="red", markup=False)
+                continue
             for copy in task.copies:
                 out.print(
                     f"{task.source.place} -> {copy.output}: {copy.shift:+g} {copy.unit}, {copy.way}", markup=False
                 )
-        out.print(f"{plan.copies} copies of {len(plan.tasks)} images would be made.")
+        good = [task for task in plan.tasks if task.source.error is None]
+        out.print(f"{sum(len(task.copies) for task in good)} copies of {len(good)} images would be made.")
         return
     failed, beyond = 0, 0
     with progress_bar("images") as tell:
@@ -91,6 +100,10 @@ def augment(
     if failed:
         errors.print(f"{failed} of {len(plan.tasks)} images failed.", style="red")
         sys.exit(1)
+
+
+def _said(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _range(text: str) -> tuple[float, float]:

@@ -41,8 +41,8 @@ def between_steps(
     engine: Engine,
     out: Any,
     *,
-    levels_px: tuple[float, float] | None = None,
-    levels_um: tuple[float, float] | None = None,
+    levels_px: tuple[float | None, float | None] | None = None,
+    levels_um: tuple[float | None, float | None] | None = None,
     focus_plane: int | None = None,
     optics: Optics | None = None,
     keep_nan: bool = False,
@@ -64,7 +64,7 @@ def between_steps(
     out
         Array with the stack's axes but Z, written in place.
     levels_px, levels_um, focus_plane
-        Levels of the two planes, or the plane in focus; estimated when nothing is given.
+        Levels of the two planes, or the plane in focus; a level that is not given is estimated.
     optics
         Overrides what the stack says of its microscope.
     keep_nan, tile
@@ -127,7 +127,7 @@ def between_steps(
         for count in fill(out, view, index, render, tally, tile, plan):
             done += count
             yield Progress(done, total)
-        given = said[0].given_level(stack, ends[0], microscope) is not None
+        given = all(s.given_level(stack, e, microscope) is not None for s, e in zip(said, ends, strict=True))
         records.append(
             {
                 "index": list(index),

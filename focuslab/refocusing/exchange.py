@@ -1,9 +1,9 @@
 """A model for other programs: one network that takes a plane to its sharpest, packed for the BioImage Model Zoo.
 
 `Sharpest` is what the engine does to a single plane, as a plain `torch.nn.Module`: planes come normalised (0.5th
-percentile 0, 99.9th 1, which the zoo's description can say), their border is mirrored, their level is estimated unless
-it was fixed at export, and they are drawn at focus. One level is taken per plane: a program that cuts an image into
-tiles should be given a fixed level.
+percentile 0, 99.9th 1, which the zoo's description can say), what lies beyond their border is found, their level is
+estimated unless it was fixed at export, and they are drawn at focus. It takes whole planes: noise and the dark are
+measured on what it is given, and a pixel depends on others 22 blur radii away.
 
 References
 ----------
@@ -178,10 +178,8 @@ def _description(model: Model, arguments: dict[str, Any], folder: Path) -> Any:
         zoo.BatchAxis(),
         zoo.ChannelAxis(channel_names=[zoo.Identifier("sharpest")]),
         *(
-            zoo.SpaceOutputAxisWithHalo(
-                id=zoo.AxisId(a),
-                size=zoo.SizeReference(tensor_id=zoo.TensorId("plane"), axis_id=zoo.AxisId(a)),
-                halo=16,
+            zoo.SpaceOutputAxis(
+                id=zoo.AxisId(a), size=zoo.SizeReference(tensor_id=zoo.TensorId("plane"), axis_id=zoo.AxisId(a))
             )
             for a in "yx"
         ),
@@ -238,8 +236,8 @@ def _readme(model: Model, optics: Optics | None, level_px: float | None) -> str:
 {card.description}
 
 Takes a widefield fluorescence plane to focus. Needs `pip install focuslab` ({focuslab.__version__} or newer).
-Optics: {microscope}. Blur level: {level}. Give whole planes: there is one blur level per plane; for tiles, export
-with a fixed level.
+Optics: {microscope}. Blur level: {level}. Give whole planes: level, noise and the dark are those of a plane, not of a
+tile. Large images: `focuslab refocus`, which cuts them into tiles that agree.
 
 ## Training data
 {data}

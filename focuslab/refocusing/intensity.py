@@ -17,7 +17,8 @@ from focuslab.stack import FocalStack
 
 __all__ = ["IntensityMap", "finite", "measure_map", "sample_plane"]
 
-_BUDGET = 4 << 20  # pixels
+_BUDGET = 4 << 20  # pixels of a stack that its intensity map is measured on
+_OF_PLANE = 1 << 20  # pixels of a plane that its level and light are read from
 _WINDOW = 512
 _PLANES = 8
 
@@ -73,7 +74,7 @@ def measure_map(stack: FocalStack, planes: Sequence[tuple[int, ...]]) -> Intensi
     return IntensityMap(dark, bright)
 
 
-def sample_plane(stack: FocalStack, index: tuple[int, ...], budget: int = _BUDGET) -> list[NDArray[Any]]:
+def sample_plane(stack: FocalStack, index: tuple[int, ...], budget: int = _OF_PLANE) -> list[NDArray[Any]]:
     """Windows of one plane on a fixed grid, at most `budget` pixels; the whole plane if it fits."""
     height, width = stack.plane_shape
     if height * width <= budget:
@@ -106,8 +107,8 @@ def finite(counts: NDArray[Any], keep_nan: bool) -> NDArray[Any]:
         return counts
     if not keep_nan:
         raise ImageError(
-            f"The image holds {int(lost.sum())} or more pixels that are NaN or infinite. With --nan keep they stay as "
-            "they are and the rest is refocused."
+            f"The image holds {int(lost.sum())} or more pixels that are NaN or infinite. With --nan keep (in "
+            "Python keep_nan=True) they stay as they are and the rest is refocused."
         )
     if lost.all():
         return np.zeros_like(counts)

@@ -18,7 +18,6 @@ __all__ = ["PlanePlan", "StackPlan", "known_optics", "plan_refocus", "plane_fact
 
 SMALLEST = 16  # px
 _FRAMES = 4  # time points that vote on the level of a plane
-_ESTIMATE_BUDGET = 1 << 20  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def plane_facts(
     doubt: float = 0.0,
 ) -> PlaneFacts:
     """Facts of one plane at a level more or less known; its noise, what nothing explains and its floor are measured."""
-    windows = sample_plane(stack, index, _ESTIMATE_BUDGET)
+    windows = sample_plane(stack, index)
     noise = measure_noise(windows, intensity.scale)
     said = measure_explanation(windows, intensity, optics, level_px, noise)
     return PlaneFacts(level_px, noise * said.surplus, optics, intensity, said.floor, doubt)
@@ -172,10 +171,7 @@ class _Estimates:
         key = (stack.position(index, "C"), stack.position(index, "Z"))
         if key not in self._known:
             frames = sorted({int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)})
-            votes = [
-                estimate_level(sample_plane(stack, self._at(index, t), _ESTIMATE_BUDGET), self._model, optics)
-                for t in frames
-            ]
+            votes = [estimate_level(sample_plane(stack, self._at(index, t)), self._model, optics) for t in frames]
             found = [v for v in votes if v.found] or votes
             self._known[key] = LevelEstimate(
                 float(np.median([v.level_px for v in found])),

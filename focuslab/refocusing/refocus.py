@@ -34,6 +34,7 @@ def refocus(
     optics: Optics | None = None,
     model: str | Model = "default",
     device: str = "auto",
+    keep_nan: bool = False,
     tile: int = DEFAULT_TILE,
 ) -> Image:
     """Deblur or blur the planes of an image.
@@ -56,6 +57,8 @@ def refocus(
         Name of a bundled model, path of a bundle, or a loaded model.
     device
         ``auto``, ``cpu``, ``cuda``, ``mps``.
+    keep_nan
+        Whether pixels that are NaN or infinite are refused, or kept as they are.
     tile
         Height of a tile, px.
 
@@ -85,7 +88,7 @@ def refocus(
     stack = image if isinstance(image, FocalStack) else _as_stack(image)
     engine = Engine(model if isinstance(model, Model) else load_model(model), device)
     out = np.empty(stack.shape, stack.dtype)
-    provenance = finish(refocus_steps(stack, request, engine, out, optics=optics, tile=tile))
+    provenance = finish(refocus_steps(stack, request, engine, out, optics=optics, keep_nan=keep_nan, tile=tile))
     if isinstance(image, FocalStack):
         return image.with_array(out, **provenance)
     return out
@@ -101,6 +104,7 @@ def between(
     optics: Optics | None = None,
     model: str | Model = "default",
     device: str = "auto",
+    keep_nan: bool = False,
 ) -> NDArray[Any]:
     """Picture on the latent line through two planes of one field.
 
@@ -114,7 +118,7 @@ def between(
         Blur levels of the two planes, estimated when not given.
     optics
         The microscope, needed for um.
-    model, device
+    model, device, keep_nan
         As in `refocus`.
 
     Returns
@@ -127,7 +131,8 @@ def between(
     stack = FocalStack(np.stack([a, b]), "ZYX")
     engine = Engine(model if isinstance(model, Model) else load_model(model), device)
     out = np.empty(a.shape, a.dtype)
-    finish(between_steps(stack, 0, 1, t, engine, out, levels_px=levels_px, levels_um=levels_um, optics=optics))
+    known: dict[str, Any] = {"levels_px": levels_px, "levels_um": levels_um, "optics": optics}
+    finish(between_steps(stack, 0, 1, t, engine, out, keep_nan=keep_nan, **known))
     return out
 
 

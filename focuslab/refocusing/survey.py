@@ -18,7 +18,6 @@ from focuslab.stack import FocalStack
 
 __all__ = ["BlurMap", "PlaneFocus", "blur_map", "blur_map_steps", "focus_curve", "focus_curve_steps"]
 
-_BUDGET = 1 << 20  # pixels of a plane that are looked at
 _WINDOW = (128, 512)  # px: smallest and largest window of a blur map
 _REACH = 8  # blur radii that a window must be wide
 
@@ -92,7 +91,7 @@ def focus_curve_steps(
     found = []
     for index in planes:
         known = optics or stack.optics(stack.position(index, "C"))
-        windows = sample_plane(stack, index, _BUDGET)
+        windows = sample_plane(stack, index)
         estimate = estimate_level(windows, model, known or Optics.nominal())
         sharp = float(np.mean([sharpness(finite(w, keep_nan=True)) for w in windows]))
         level = known.defocus_um(estimate.level_px) if known is not None and estimate.found else None
@@ -134,7 +133,7 @@ def blur_map_steps(
     """
     known = optics or stack.optics(stack.position(index, "C"))
     microscope = known or Optics.nominal()
-    whole = estimate_level(sample_plane(stack, index, _BUDGET), model, microscope)
+    whole = estimate_level(sample_plane(stack, index), model, microscope)
     if not whole.found:
         raise ImageError("This plane has no structure whose blur could be read: choose another one.")
     side = int(np.clip(_REACH * whole.level_px, *_WINDOW))

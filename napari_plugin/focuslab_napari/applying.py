@@ -50,7 +50,7 @@ class Application:
     estimate
         What `level_px` was read with, if it was not typed.
     pair
-        Focal planes A and B on whose line the move is, with their levels, px, where they are known.
+        Focal planes A and B on whose line the move is.
     """
 
     image: LayerImage
@@ -67,11 +67,11 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two focal planes, and their levels, px, if both are known."""
+    """Two focal planes, and their levels, px, None where they are to be read."""
 
     a: int
     b: int
-    levels_px: tuple[float, float] | None
+    levels_px: tuple[float | None, float | None]
 
 
 def apply_steps(session: Session, asked: Application) -> Generator[Any, None, tuple[NDArray[Any], dict[str, Any]]]:
@@ -127,7 +127,8 @@ def _between(
         asked.move.value,
         session.engine(asked.model, asked.device),
         out,
-        levels_px=pair.levels_px,
+        levels_px=pair.levels_px if asked.focus_plane is None else None,
+        focus_plane=asked.focus_plane,
         keep_nan=True,
         tile=int(preference("tile")) // 8 * 8,
         only=[(*asked.index[:at], *asked.index[at + 1 :])],

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
 
@@ -96,6 +97,7 @@ class CompareBox(QWidget):
         """Draw the visible region at several levels, as a layer."""
         wished = self._wish()
         if wished is None:
+            show_warning("A contact sheet needs an image in 2D, Live on, and one plane whose level is known.")
             return
         layer, request, moves = wished
         self.job.run(

@@ -61,7 +61,10 @@ class RefocusPanel(Panel):
     def request(self) -> tuple[Any, ViewRequest] | None:
         """The request for what is on screen now; None if there is nothing to draw."""
         layer, image = self.images.layer, self.images.image
-        if layer is None or image is None or not self.compare.live.isChecked():
+        if layer is None or image is None:
+            return None
+        if not self.compare.live.isChecked():
+            self.state.setText("Live is off: nothing is read or drawn until it is switched on under Compare.")
             return None
         shown = visible_rectangle(self.viewer, layer)
         if shown is None:
@@ -106,12 +109,10 @@ class RefocusPanel(Panel):
         )
 
     def _pair(self) -> Pair:
-        """Planes A and B, at the levels that they are seen at."""
+        """Planes A and B, and the levels that were typed for them."""
         _, typed = self._planes()
-        a, b = self.pair.a.value(), self.pair.b.value()
-        seen = [self.pair.level_of(z) for z in (a, b)]
-        first, second = (t if t is not None else level for t, level in zip(typed or (None, None), seen, strict=True))
-        return Pair(a, b, None if first is None or second is None else (first, second))
+        first, second = typed or (None, None)
+        return Pair(self.pair.a.value(), self.pair.b.value(), (first, second))
 
     @property
     def _two(self) -> bool:

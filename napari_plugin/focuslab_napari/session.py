@@ -175,7 +175,7 @@ class Session:
             return LevelFound(index, typed, None, optics)
         key = (request.content, index, repr(optics), request.model)
         if key not in self._levels:
-            windows = sample_plane(stack, index, 1 << 20)
+            windows = sample_plane(stack, index)
             self._levels[key] = estimate_level(windows, engine.model, optics or Optics.nominal())
         estimate = self._levels[key]
         largest = min(engine.model.card.levels_px[1], min(stack.plane_shape) / 2)

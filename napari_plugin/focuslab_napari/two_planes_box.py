@@ -48,10 +48,6 @@ class TwoPlanesBox(QWidget):
         """Whether there are two planes."""
         return self._planes > 1 and self.a.value() != self.b.value()
 
-    def level_of(self, plane: int) -> float | None:
-        """Level of a plane, px, once it is known."""
-        return self._levels.get(plane)
-
     @property
     def move(self) -> Move:
         """Where to on the line."""

@@ -32,6 +32,9 @@ def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
         largest = max(largest, start.levels_px[1])
         sampling = (min(sampling[0], start.sampling[0]), max(sampling[1], start.sampling[1]))
     ours = recipe.architecture == "linear-latent-autoencoder"
+    if ours and start is None and "estimator" not in recipe.trains:
+        reader = load_model("default").card
+        data.append(f"levels are read by the estimator of {reader.name} {reader.version} ({reader.sha256[:12]})")
     terms = recipe.losses.model_dump(exclude={"reconstruction"} if ours else {"sharpest", "other_level", "pairs"})
     return ModelCard(
         name=recipe.name,

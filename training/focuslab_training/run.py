@@ -143,11 +143,14 @@ def _networks(recipe: Recipe) -> dict[str, nn.Module]:
         "autoencoder": LinearLatentAutoencoder(recipe.model),
         "estimator": LevelEstimator(recipe.estimator),
     }
-    if recipe.start:
-        start = load_model(recipe.start)
+    if recipe.start or "estimator" not in recipe.trains:  # levels are read by a trained reader in any case
+        start = load_model(recipe.start or "default")
         try:
-            networks["autoencoder"].load_state_dict(start.autoencoder.state_dict())
+            if recipe.start:
+                networks["autoencoder"].load_state_dict(start.autoencoder.state_dict())
             networks["estimator"].load_state_dict(start.estimator.state_dict())
         except RuntimeError as error:
-            raise ModelError(f"The model {recipe.start!r} has other sizes than the recipe {recipe.name!r}.") from error
+            raise ModelError(
+                f"The model {start.card.name!r} has other sizes than the recipe {recipe.name!r}."
+            ) from error
     return networks

@@ -115,7 +115,8 @@ class LinearSystem(System):
             terms["other_level"] = decibels(picture, target)
         else:
             other, back = self._encode(batch, 1)
-            t = (here.target - here.given[0]) / (here.given[1] - here.given[0] + 1e-9)
+            first, last, target_px = torch.tensor([*here.given, here.target]).unbind()
+            t = float(_way(first, last, target_px))
             line = between_codes((code, direction), (other, back), t)
             terms["implicit"] = decibels(self.network.decode(line), target)
             terms["explicit"] = direction_gap(code, direction, other)
@@ -157,7 +158,7 @@ class ReferenceSystem(System):
         first, last, target = batch.levels.to(self.device).unbind(1)
         code_a, code_b = self.network.encode(a), self.network.encode(b)
         terms = {"reconstruction": reconstruction((self.network.decode(code_a), self.network.decode(code_b)), (a, b))}
-        line = on_line(code_a, code_b, (target - first) / (last - first))
+        line = on_line(code_a, code_b, _way(first, last, target))
         if self.weights["implicit"] > 0:
             terms["implicit"] = picture_on_line(self.network.decode(line), middle)
         if self.weights["explicit"] > 0:
@@ -168,7 +169,7 @@ class ReferenceSystem(System):
         """Plane, round trip, plane on the line, its truth."""
         a, b, middle = (x.to(self.device).clamp(0, 1) for x in (batch.a, batch.b, batch.target))
         first, last, target = batch.levels.to(self.device).unbind(1)
-        line = on_line(self.network.encode(a), self.network.encode(b), (target - first) / (last - first))
+        line = on_line(self.network.encode(a), self.network.encode(b), _way(first, last, target))
         return _side_by_side(a, self.network(a), self.network.decode(line), middle)
 
 
@@ -194,6 +195,12 @@ class EstimatorSystem(System):
         error = (safest_level(scores)[0] / levels.clamp(min=1e-6) - 1).abs()[judged]
         figure = error.median() if len(error) else levels.new_zeros(())
         self.log("validation_relative_error", figure, on_epoch=True, sync_dist=True, batch_size=1)
+
+
+def _way(first: Tensor, last: Tensor, target: Tensor) -> Tensor:
+    """Where a level lies between two, 0 to 1 and beyond; 0 where the two are one and there is no line."""
+    step = last - first
+    return torch.where(step.abs() > 1e-3, (target - first) / step, torch.zeros_like(step))
 
 
 def _side_by_side(*images: Tensor) -> Tensor:

@@ -24,7 +24,6 @@ __all__ = ["Field", "fit_levels", "focus_of", "selected"]
 
 BLOCK = 32  # px, of the map of structure
 _LOOKED_AT = 4 << 20  # pixels of a plane up to which it is made
-_SAMPLE = 1 << 20  # pixels of a plane that focus and levels are judged by
 _LEAST = 1e-3  # squared transfer of the plane in focus below which it says nothing
 _TRIED = np.concatenate([[0.0], np.geomspace(0.7, 45, 60)])  # px
 
@@ -128,7 +127,7 @@ def focus_of(stack: FocalStack) -> int:
     ImageError
         If no plane stands out.
     """
-    windows = [sample_plane(stack, index, _SAMPLE) for index in stack.planes()]
+    windows = [sample_plane(stack, index) for index in stack.planes()]
     return find_focus([max(sharpness(w) for w in parts) for parts in windows])
 
 
@@ -139,7 +138,7 @@ def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 
     Brightness may change with z. Levels start from that of the plane in focus, `focus_px`: none, unless it is said. Of
     a large field the window with most contrast is looked at.
     """
-    windows = sample_plane(stack, (focus,), _SAMPLE)
+    windows = sample_plane(stack, (focus,))
     chosen = int(np.argmax([float(np.std(window.astype(np.float32))) for window in windows]))
     sharp = windows[chosen].astype(np.float32)
     shape = (sharp.shape[0], sharp.shape[1])
@@ -151,7 +150,7 @@ def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 
     made = [image.numpy()[48 : 48 + shape[0], 48 : 48 + shape[1]] for image in blurred]
     levels = []
     for index in stack.planes():
-        plane = sample_plane(stack, index, _SAMPLE)[chosen].astype(np.float32)
+        plane = sample_plane(stack, index)[chosen].astype(np.float32)
         errors = [float(np.mean((scaled_to(image, plane) - plane) ** 2)) for image in made]
         levels.append(focus_px if index[0] == focus else float(_TRIED[int(np.argmin(errors))]))
     return tuple(levels)

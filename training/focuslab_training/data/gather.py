@@ -10,6 +10,7 @@ References
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -36,7 +37,7 @@ __all__ = ["Gathered", "gather_fields"]
 
 _BBBC006_FILE = re.compile(r"mcf-z-stacks-\d+_(?P<well>[a-p]\d\d)_s(?P<site>\d)_w(?P<w>\d).*\.tif", re.IGNORECASE)
 _BBBC006_FOLDER = re.compile(r"BBBC006_v1_images_z_(?P<z>\d+)", re.IGNORECASE)
-_KEPT = 256  # simulated stacks held in memory
+_KEPT = 64  # simulated stacks held in memory
 
 
 @dataclass(slots=True)
@@ -84,15 +85,13 @@ def gather_fields(source: StackSource, data: Path | None, specimens: SpecimenPoo
     found, failed = Gathered(), None
     for candidate in candidates:
         try:
-            one = _field(candidate, source)
-            if found.fields:
-                _check_alike(one, found.fields[0])
-            found.fields.append(one)
+            found.fields.append(_field(candidate, source))
         except (FocusLabError, OSError) as error:
             if source.on_bad == "refuse":
                 raise
             failed = failed or error
             found.skipped.append(f"{candidate.name}: {error}")
+    _keep_alike(found, source)
     if not found.fields:
         if isinstance(failed, CalibrationError):  # what is not known of the microscope is not known of any stack
             raise failed
@@ -141,13 +140,26 @@ def _focus_px(stack: FocalStack, focus: int, optics: Optics, source: StackSource
     return found.level_px if found.found else 0.0
 
 
-def _check_alike(one: Field, first: Field) -> None:
-    for what, a, b in (
-        ("planes", one.stack.shape[0], first.stack.shape[0]),
-        ("type", one.stack.dtype, first.stack.dtype),
-    ):
-        if a != b:
-            raise ImageError(f"All stacks of a data set have the same {what}: {first.name} has {b}, this one {a}.")
+def _keep_alike(found: Gathered, source: StackSource) -> None:
+    """Skip, or refuse, stacks that are not like most of their data set: in number of planes and type of pixels."""
+    every, kinds = found.fields, Counter(_kind(one) for one in found.fields)
+    common = max(kinds, key=kinds.__getitem__, default=None)
+    found.fields = [one for one in every if _kind(one) == common]
+    for one in every:
+        if common is None or _kind(one) == common:
+            continue
+        planes, pixels = common
+        error = ImageError(
+            f"All stacks of a data set are alike: most have {planes} planes of {pixels}, this one {one.stack.shape[0]} "
+            f"of {one.stack.dtype}."
+        )
+        if source.on_bad == "refuse":
+            raise error
+        found.skipped.append(f"{one.name}: {error}")
+
+
+def _kind(one: Field) -> tuple[int, str]:
+    return one.stack.shape[0], str(one.stack.dtype)
 
 
 def _chosen(source: StackSource, count: int | None) -> range:
