@@ -224,6 +224,12 @@ def test_results_and_inputs_are_never_lost(cli, image: Path, tiny: Path, tmp_pat
     assert read(target).shape == (3, 203, 181)
     code, _, err = cli("refocus", image, image, "-o", tmp_path / "many", *ask)
     assert code == 2 and "Several inputs are called" in err
+    twin = tmp_path / "twin" / f"{image.name.split('.')[0]}.tif"
+    twin.parent.mkdir()
+    twin.write_bytes(data)
+    shutil.copy(image, twin.with_suffix(".ome.tif"))
+    code, _, err = cli("refocus", twin.parent, "-o", tmp_path / "many", *ask)
+    assert code == 2 and "share one record" in err
 
 
 @pytest.mark.skipif(

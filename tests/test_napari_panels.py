@@ -21,6 +21,7 @@ from focuslab_napari.batch_panel import LAYERS, SHIFT_PX, BatchPanel
 from focuslab_napari.focus_panel import FocusPanel
 from focuslab_napari.opening import layer_of
 from focuslab_napari.panel import Panel
+from focuslab_napari.preferences import choose_focus_axis
 from focuslab_napari.synthesis_panel import OPTICS, SynthesisPanel
 from focuslab_napari.training_panel import NOTHING, TrainingPanel
 from focuslab_napari.training_process import TrainingOrder
@@ -187,6 +188,11 @@ def test_batch_of_layers(opened: Any, qtbot: Any, tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "out").glob("*.tif")} == {"nuclei.ome.tif"}
     assert "colour picture" in panel.list.item(1).text()
     assert focuslab.read(tmp_path / "out" / "nuclei.ome.tif").calibration.na == 0.5
+    frames = panel.viewer.add_image(np.zeros((3, 64, 64), np.uint16), name="frames", axis_labels=("t", "y", "x"))
+    choose_focus_axis(frames, 0)
+    panel.viewer.layers.selection.clear()
+    panel.viewer.layers.selection.add(frames)
+    assert [job.open().axes for job in panel._layer_jobs(tmp_path / "out")] == ["ZYX"], "chosen in whichever panel"
 
 
 def test_training_in_its_own_process(opened: Any, qtbot: Any, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from focuslab.errors import FocusLabError, OutputError, RequestError
 from focuslab.io import copy_plate, images_of, is_plate, plate_of, read, writer_of
+from focuslab.io.destination import sidecar_path
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
@@ -74,6 +75,12 @@ def jobs_of(
     twice = sorted({t.name for t in targets if targets.count(t) > 1})
     if twice:
         raise RequestError(f"Several inputs are called {twice[0]}: refocus them into different folders.")
+    records = [sidecar_path(t) for t in targets]
+    if shared := [t.name for t, record in zip(targets, records, strict=True) if records.count(record) > 1]:
+        raise RequestError(
+            f"{shared[0]} and {shared[1]} would share one record of their provenance: rename one of them, or refocus "
+            "them into different folders."
+        )
     return [
         Job(_name(path, below), lambda path=path: opened(path), target, path)  # type: ignore[misc]
         for path, target in zip(files, targets, strict=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from focuslab.errors import RequestError
 from focuslab.stack import Calibration, FocalStack
 from focuslab_napari.layers import LayerImage, read_layer
-from focuslab_napari.preferences import preference, typed_numbers
+from focuslab_napari.preferences import chosen_focus_axis, preference, typed_numbers
 from focuslab_napari.session import Move, Session
 
 __all__ = [
@@ -139,7 +139,8 @@ def _between(
 def layer_stack(layer: Any) -> FocalStack:
     """What a layer is written as: its pixels with their scale and provenance."""
     said = layer.metadata.get("focuslab", {})
-    image = read_layer(layer, typed=typed_numbers(layer), per_channel=True)
+    axis = chosen_focus_axis(layer)
+    image = read_layer(layer, typed=typed_numbers(layer), focus_axis=axis, per_channel=True)
     known = {k: v for k, v in said.get("calibration", {}).items() if v is not None}
     calibration = Calibration(**{**known, **{k: v for k, v in image.stack.calibration.model_dump().items() if v}})
     return replace(image.stack, calibration=calibration, provenance=said.get("provenance", {}), family="ome")

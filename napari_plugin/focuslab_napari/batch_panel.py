@@ -18,7 +18,7 @@ from focuslab_napari.number_fields import Number, NumberFields, OpenNumbers
 from focuslab_napari.opening import open_file
 from focuslab_napari.panel import Panel, form_of, sentence_label
 from focuslab_napari.path_field import FolderField
-from focuslab_napari.preferences import preference, typed_numbers
+from focuslab_napari.preferences import chosen_focus_axis, preference, typed_numbers
 from focuslab_napari.session import Session
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ class BatchPanel(Panel):
         for layer in chosen:
             name = layer.name.replace("/", "-").split(".tif")[0].removesuffix(".ome")
             try:
-                opened = _given(read_layer(layer, typed={**typed_numbers(layer), **self.known.values}).stack)
+                typed = {**typed_numbers(layer), **self.known.values}
+                opened = _given(read_layer(layer, typed=typed, focus_axis=chosen_focus_axis(layer)).stack)
             except FocusLabError as error:
                 opened = _refused(error)
             jobs.append(Job(layer.name, opened, output / f"{name}.ome.tif"))

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabe
 from focuslab.errors import FocusLabError
 from focuslab_napari.layers import NUMBERS, LayerImage, axes_of, image_layers, read_layer
 from focuslab_napari.number_fields import numbers_in, positive_field, text_of
-from focuslab_napari.preferences import type_numbers, typed_numbers
+from focuslab_napari.preferences import choose_focus_axis, chosen_focus_axis, type_numbers, typed_numbers
 
 __all__ = ["TITLES", "ImageBox"]
 
@@ -51,7 +51,7 @@ class ImageBox(QWidget):
         self.origins: dict[str, QLabel] = {}
         self._lay_out()
         self.layers.currentIndexChanged.connect(self._chosen)
-        self.focus_axis.activated.connect(lambda _: self.read())
+        self.focus_axis.activated.connect(self._axis_chosen)
         self.per_channel.toggled.connect(lambda _: self.read())
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.connect(self._list)
@@ -87,7 +87,7 @@ class ImageBox(QWidget):
                 self.image = read_layer(
                     layer,
                     typed=typed_numbers(layer),
-                    focus_axis=self.focus_axis.currentData(),
+                    focus_axis=chosen_focus_axis(layer),
                     per_channel=self.per_channel.isChecked(),
                 )
                 self.state.setText(self._sentence(self.image))
@@ -165,7 +165,12 @@ class ImageBox(QWidget):
             for i, letter in enumerate(axes[:-2]):
                 self.focus_axis.addItem(f"axis {i} ({letter.lower()}{', guessed' if guessed else ''})", i)
             self.focus_axis.addItem("none", -1)
+            self.focus_axis.setCurrentIndex(max(self.focus_axis.findData(chosen_focus_axis(layer)), 0))
         self.read()
+
+    def _axis_chosen(self, _: int) -> None:
+        if (layer := self.layer) is not None:
+            choose_focus_axis(layer, self.focus_axis.currentData())
 
     def _replaced(self, layer: Any) -> None:
         self._version[layer.unique_id] = self._version.get(layer.unique_id, 0) + 1

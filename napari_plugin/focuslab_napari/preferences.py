@@ -6,7 +6,16 @@ from typing import Any
 
 from qtpy.QtCore import QSettings
 
-__all__ = ["first_run", "preference", "remember_model", "remembered_models", "type_numbers", "typed_numbers"]
+__all__ = [
+    "choose_focus_axis",
+    "chosen_focus_axis",
+    "first_run",
+    "preference",
+    "remember_model",
+    "remembered_models",
+    "type_numbers",
+    "typed_numbers",
+]
 
 _DEFAULTS = {"device": "auto", "tile": 512}
 
@@ -36,6 +45,18 @@ def type_numbers(layer: Any, typed: dict[str, Any]) -> None:
         _store().setValue(f"optics/{_key(path)}", json.dumps(typed))
     about = layer.metadata.get("focuslab", {})
     layer.metadata = {**layer.metadata, "focuslab": {**about, "typed": typed}}
+
+
+def chosen_focus_axis(layer: Any) -> int | None:
+    """Axis of a layer that the user chose as its focus axis, -1 for none; None: as it is labelled."""
+    chosen = layer.metadata.get("focuslab", {}).get("focus_axis")
+    return None if chosen is None else int(chosen)
+
+
+def choose_focus_axis(layer: Any, axis: int | None) -> None:
+    """Keep the choice of a focus axis with the layer; all panels hear of it by the layer's metadata."""
+    about = layer.metadata.get("focuslab", {})
+    layer.metadata = {**layer.metadata, "focuslab": {**about, "focus_axis": axis}}
 
 
 def remembered_models() -> list[str]:

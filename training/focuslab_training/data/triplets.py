@@ -27,12 +27,17 @@ __all__ = ["CropDraw", "TripletBatch", "TripletSource", "bisection", "random_tri
 Triplet = tuple[int, int, int]
 
 _PLACES = 6  # random places that each crop is chosen from
+_NOISE = 0.03  # most photon noise that is added, at intensity 1
+_FAINT = 0.02  # intensity below which noise no longer falls
 _TO_FOCUS = 0.3  # share of random triplets that ask for the plane in focus: what users ask for most
 
 
 @dataclass(frozen=True, slots=True)
 class CropDraw:
-    """What is random about one crop: field, place, turn (0..3), flip, brightness factor, added noise, its seed."""
+    """What is random about one crop: field, place, turn (0..3), flip, brightness factor, photon noise, its seed.
+
+    `noise` is the standard deviation of the photon noise at intensity 1, as normalised.
+    """
 
     field: int
     y: int
@@ -169,7 +174,7 @@ class TripletSource:
             turn=int(rng.integers(4)),
             flip=bool(rng.random() < 0.5),
             brightness=float(np.exp(0.5 * rng.standard_normal())) if self.augment else 1.0,
-            noise=float(rng.uniform(0, 0.01)) if self.augment and rng.random() < 0.3 else 0.0,
+            noise=float(rng.uniform(0, _NOISE)) if self.augment and rng.random() < 0.3 else 0.0,
             seed=int(rng.integers(1 << 31)),
         )
 
@@ -198,7 +203,8 @@ class TripletSource:
             window = torch.rot90(window, crop.turn)
             window = window.flip(0) if crop.flip else window
             if i < 2 and crop.noise:
-                window = window + crop.noise * torch.randn(window.shape, generator=noise)
+                sigma = crop.noise * window.clamp(min=_FAINT).sqrt()
+                window = window + sigma * torch.randn(window.shape, generator=noise)
             images.append(window.contiguous())
         return images
 
