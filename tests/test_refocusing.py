@@ -43,6 +43,9 @@ def test_doubt_is_that_of_the_estimate_unless_it_is_said(default_model: Model, b
         return plan.planes[0].facts.doubt
 
     assert doubt(level_px=6.0) == 0.0
+    stack = FocalStack(blurred[None], "ZYX", CALIBRATED)
+    from_z = finish(plan_refocus(stack, RefocusRequest(sharpest=True, focus_plane=0), default_model))
+    assert from_z.planes[0].facts.doubt == 0.1
     assert doubt(level_px=6.0, doubt=0.2) == doubt(doubt=0.2) == 0.2
     assert 0.0 < doubt() < 1.0
     with pytest.raises(RequestError, match="doubt"):

@@ -30,7 +30,7 @@ _SPARSE = 50.0  # times less regularisation for it
 _NARROW = 25000.0  # regularisation of the constrained Wiener filter below it
 _CONSTRAINED = 8  # iterations of the constrained Wiener filter
 _LATE = 3  # times as many iterations for the late copy: sparse specimens gain from more, dense ones from fewer
-_LIFT = 0.03  # light with which Richardson-Lucy starts in the dark: it cannot leave zero
+_LIFT = 0.1  # light with which Richardson-Lucy starts in the dark: it leaves zero slowly
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ __all__ = ["RefocusRequest", "Way"]
 
 Way = Literal["model", "optics"]
 
+_DOUBT_OF_Z = 0.1  # real objectives blur less with z than their nominal aperture says, or more
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefocusRequest:
@@ -35,8 +37,9 @@ class RefocusRequest:
         without any, the levels are estimated.
     doubt
         Relative error to be expected of the levels, and of the optics with them: 0 takes them at their word, 0.1 and
-        more give a softer picture with fewer artefacts where they are off. Without one, levels that are given are
-        taken at their word, and those that are read are doubted as far as their estimate is.
+        more give a softer picture with fewer artefacts where they are off. Without one, a level that is given is taken
+        at its word, one that follows from z as far as nominal apertures are to be trusted (0.1), and one that is read
+        as far as its estimate is.
     way
         By the ``model``, or by ``optics`` alone, which can only blur.
 
@@ -119,10 +122,12 @@ class RefocusRequest:
         return None
 
     def doubt_of(self, estimate: LevelEstimate | None) -> float:
-        """Doubt of a level that is given, or of an estimate."""
+        """Doubt of a level that is given, follows from z, or was estimated."""
         if self.doubt is not None:
             return self.doubt
-        return 0.0 if estimate is None else estimate.doubt
+        if estimate is not None:
+            return estimate.doubt
+        return 0.0 if self.focus_plane is None else _DOUBT_OF_Z
 
     def shift(self, level_px: float, optics: Optics) -> float:
         """Shift of a plane, px of blur radius."""
