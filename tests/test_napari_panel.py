@@ -226,7 +226,26 @@ def test_a_level_that_was_read_is_not_called_given(viewer: Any, panel: RefocusPa
             panel.applying.apply.click()
         record = panel.applying.result.metadata["focuslab"]["provenance"]["planes"][0]
         assert record["level"] == said and ("confidence" in record) == (said == "estimated")
+        assert (record["doubt"] > 0) == (said == "estimated")
         qtbot.waitUntil(panel.applying.apply.isEnabled, timeout=60_000)
+
+
+def test_what_is_doubted_is_seen_and_applied_so(viewer: Any, panel: RefocusPanel, qtbot: Any, settle: Any) -> None:
+    viewer.add_image(STACK[2], name="plane", scale=(0.645, 0.645), units="um", axis_labels=("y", "x"))
+    panel.shift.level.setValue(8.0)
+    settle()
+    panel.shift.to_sharpest()
+    seen = []
+    for percent in (-1, 20):
+        panel.shift.doubt.setValue(percent)
+        settle()
+        with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
+            panel.applying.apply.click()
+        record = panel.applying.result.metadata["focuslab"]["provenance"]["planes"][0]
+        assert record["doubt"] == max(percent, 0) / 100
+        seen.append(np.asarray(panel.preview.layer.data).copy())
+        qtbot.waitUntil(panel.applying.apply.isEnabled, timeout=60_000)
+    assert not np.array_equal(*seen), "softer"
 
 
 def test_a_result_is_never_saved_over_what_is_open(

@@ -22,6 +22,7 @@ def between(
     ] = None,
     level_px: Annotated[tuple[float, float] | None, typer.Option(help="Blur radii of the two planes, px.")] = None,
     focus_plane: Annotated[int | None, typer.Option(help="Index of the focal plane in focus.")] = None,
+    doubt: opt.Doubt = None,
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,
     index: opt.Index = None,
@@ -66,6 +67,7 @@ def between(
             levels_px=level_px,
             levels_um=level_um,
             focus_plane=focus_plane,
+            doubt=doubt,
             keep_nan=nan == "keep",
         )
         writer.provenance = follow(output.name, steps)

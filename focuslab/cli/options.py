@@ -11,6 +11,7 @@ from focuslab.stack import FocalStack
 __all__ = [
     "Axes",
     "Device",
+    "Doubt",
     "FocusAxis",
     "Index",
     "KeepNan",
@@ -57,6 +58,9 @@ Rgb = Annotated[
 Series = Annotated[
     int | None,
     typer.Option("--series", help="Which image of a TIFF that holds several, from 0.", rich_help_panel=_FILE),
+]
+Doubt = Annotated[
+    float | None, typer.Option("--doubt", min=0, help="Relative error of the level to allow for: 0 crisp, 0.1 softer.")
 ]
 KeepNan = Annotated[
     Literal["refuse", "keep"],

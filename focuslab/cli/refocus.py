@@ -32,9 +32,7 @@ def refocus(
     level_um: Annotated[float | None, typer.Option(help="Distance of the planes from focus, um.")] = None,
     level_px: Annotated[float | None, typer.Option(help="Blur radius of the planes, px.")] = None,
     focus_plane: Annotated[int | None, typer.Option(help="Index of the focal plane in focus.")] = None,
-    doubt: Annotated[
-        float | None, typer.Option(min=0, help="Relative error of the level to expect: 0 crisp, 0.1 and more softer.")
-    ] = None,
+    doubt: opt.Doubt = None,
     pattern: Annotated[
         str | None,
         typer.Option(help="Inputs are folders of one file per plane, e.g. '{well}_z{z}_w{c}.tif'."),

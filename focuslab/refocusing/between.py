@@ -44,6 +44,7 @@ def between_steps(
     levels_px: tuple[float | None, float | None] | None = None,
     levels_um: tuple[float | None, float | None] | None = None,
     focus_plane: int | None = None,
+    doubt: float | None = None,
     optics: Optics | None = None,
     keep_nan: bool = False,
     tile: int = DEFAULT_TILE,
@@ -65,6 +66,8 @@ def between_steps(
         Array with the stack's axes but Z, written in place.
     levels_px, levels_um, focus_plane
         Levels of the two planes, or the plane in focus; a level that is not given is estimated.
+    doubt
+        Relative error of the levels to be expected, see `RefocusRequest`.
     optics
         Overrides what the stack says of its microscope.
     keep_nan, tile
@@ -86,6 +89,7 @@ def between_steps(
             level_px=levels_px[i] if levels_px else None,
             level_um=levels_um[i] if levels_um else None,
             focus_plane=focus_plane,
+            doubt=doubt,
         )
         for i in range(2)
     ]

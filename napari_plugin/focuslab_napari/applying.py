@@ -47,6 +47,8 @@ class Application:
         Level of all planes, where it is known.
     focus_plane
         Plane in focus, where levels follow from the focus step.
+    doubt
+        Relative error of the levels to allow for; None: what their estimates say.
     estimate
         What `level_px` was read with, if it was not typed.
     pair
@@ -61,6 +63,7 @@ class Application:
     focus_plane: int | None
     model: str
     device: str
+    doubt: float | None = None
     estimate: Any = None
     pair: "Pair | None" = None
 
@@ -92,7 +95,7 @@ def apply_steps(session: Session, asked: Application) -> Generator[Any, None, tu
         sharpest=asked.move is None,
         level_px=asked.level_px,
         focus_plane=asked.focus_plane,
-        doubt=None if asked.estimate is None else asked.estimate.doubt,
+        doubt=asked.estimate.doubt if asked.doubt is None and asked.estimate is not None else asked.doubt,
         **where,
     )
     only = set(planes_in(stack, asked.index, asked.scope))
@@ -129,6 +132,7 @@ def _between(
         out,
         levels_px=pair.levels_px if asked.focus_plane is None else None,
         focus_plane=asked.focus_plane,
+        doubt=asked.doubt,
         keep_nan=True,
         tile=int(preference("tile")) // 8 * 8,
         only=[(*asked.index[:at], *asked.index[at + 1 :])],

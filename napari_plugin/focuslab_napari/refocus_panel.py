@@ -82,6 +82,7 @@ class RefocusPanel(Panel):
             move=self.pair.move if self._two else self.shift.move,
             model=self.model.model,
             device=self.model.device,
+            doubt=self.shift.said_doubt,
         )
 
     def application(self) -> tuple[Any, Application] | None:
@@ -104,6 +105,7 @@ class RefocusPanel(Panel):
             focus_plane=self.applying.focus.value() if by_step else None,
             model=self.model.model,
             device=self.model.device,
+            doubt=self.shift.said_doubt,
             estimate=self.shift.estimate if seen else None,
             pair=self._pair() if self._two else None,
         )

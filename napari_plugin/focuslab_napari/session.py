@@ -54,6 +54,8 @@ class ViewRequest:
         Index of one plane of the stack, or of two.
     levels_px
         Their levels where the user typed them, else None.
+    doubt
+        Relative error of the levels to allow for; None: what their estimates say.
     """
 
     content: tuple[Any, ...]
@@ -64,6 +66,7 @@ class ViewRequest:
     move: Move
     model: str
     device: str
+    doubt: float | None = None
 
     @property
     def view(self) -> tuple[Any, ...]:
@@ -189,17 +192,18 @@ class Session:
 
         stack, (y0, y1, x0, x1) = request.image.stack, request.rectangle
         bins = bins_for(y1 - y0, x1 - x0)
-        levels = tuple((found.level_px, found.doubt) for found in known)
+        doubts = [found.doubt if request.doubt is None else request.doubt for found in known]
+        levels = tuple(zip((found.level_px for found in known), doubts, strict=True))
         key = (request.content, request.planes, levels, tuple(repr(f.optics) for f in known), bins, request.model)
         if key not in self._views:
             small = binned(stack, bins)
             planes = []
-            for found in known:
+            for found, doubt in zip(known, doubts, strict=True):
                 optics = found.optics or Optics.nominal()
                 optics = optics.replace(pixel_size_um=optics.pixel_size_um * bins)
                 intensity = self._map(request, found.index)
                 level = found.level_px / bins
-                facts = plane_facts(small, found.index, level, optics, intensity, found.doubt)
+                facts = plane_facts(small, found.index, level, optics, intensity, doubt)
                 planes.append((found.index, facts))
             while len(self._views) >= _VIEWS:
                 del self._views[next(iter(self._views))]

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from focuslab.optics.optics import Optics
 from focuslab_napari.range_slider import RangeSlider
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from focuslab.refocusing.levels import LevelEstimate
 
 __all__ = ["ShiftBox"]
+
+_AS_READ = -1  # %
 
 
 class ShiftBox(QWidget):
@@ -44,6 +46,16 @@ class ShiftBox(QWidget):
         self.level.setToolTip("Distance of the plane on screen from focus; estimated, or what you type")
         self.automatic = QPushButton("Read")
         self.automatic.setToolTip("Read the level from the plane again")
+        self.doubt = QSpinBox()
+        self.doubt.setRange(_AS_READ, 30)
+        self.doubt.setValue(_AS_READ)
+        self.doubt.setSuffix(" %")
+        self.doubt.setSpecialValueText("as read")
+        self.doubt.setKeyboardTracking(False)
+        self.doubt.setToolTip(
+            "Error of level and microscope to allow for: 0 is crisp, more is softer, with fewer artefacts where they "
+            "are off; as read: what the estimate says, 0 for a level that you type"
+        )
         self.about = QLabel("")
         self.about.setWordWrap(True)
         self.typed: dict[tuple[int, ...], float] = {}
@@ -57,7 +69,8 @@ class ShiftBox(QWidget):
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.addWidget(self.slider)
-        for widgets in ((self.sharpest, self.reset), (QLabel("Plane's level"), self.level, self.automatic)):
+        level = (QLabel("Plane's level"), self.level, self.automatic)
+        for widgets in ((self.sharpest, self.reset), level, (QLabel("Doubt"), self.doubt)):
             row = QHBoxLayout()
             for widget in widgets:
                 row.addWidget(widget)
@@ -68,6 +81,7 @@ class ShiftBox(QWidget):
         self.reset.clicked.connect(lambda: self.slider.set_value(0.0))
         self.level.valueChanged.connect(self._level_typed)
         self.automatic.clicked.connect(self._forget_level)
+        self.doubt.valueChanged.connect(lambda _: self.changed.emit())
 
     @property
     def unit(self) -> str:
@@ -83,6 +97,11 @@ class ShiftBox(QWidget):
     def level_px(self) -> float | None:
         """Level of the plane on screen, px, once it is known."""
         return self._level_px
+
+    @property
+    def said_doubt(self) -> float | None:
+        """Relative error of the level to allow for, where the user says it."""
+        return None if self.doubt.value() == _AS_READ else self.doubt.value() / 100
 
     @property
     def sure(self) -> bool:
@@ -115,7 +134,7 @@ class ShiftBox(QWidget):
         elif not sure.found:
             said = "No structure in this plane: its level is not known, Apply copies it unchanged."
         else:
-            said = f"Level estimated, {sure.confidence:.0%} sure."
+            said = f"Level estimated, {sure.confidence:.0%} sure, give or take {sure.doubt:.0%}."
         self._set_range()
         if self._to_sharpest:
             self._to_sharpest = False
