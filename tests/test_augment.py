@@ -116,6 +116,7 @@ def test_waves_and_recombination_do_what_they_say() -> None:
     assert np.abs(np.exp(1j * phases[0]) - np.exp(1j * phases[1])).max() < 1e-6
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one processor
 def test_a_data_set_does_not_depend_on_its_workers(tmp_path: Path) -> None:
     focuslab.write(tmp_path / "a.tif", FocalStack(IMAGE, "YX"))
     images = [IMAGE, tmp_path / "a.tif", IMAGE[::-1].copy(), IMAGE.T.copy().T]

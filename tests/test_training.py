@@ -204,7 +204,7 @@ def test_what_is_doubted_is_wrong_by_as_much() -> None:
         return found
 
     sure, little, much = errors(sure=1.0), errors(sure=0.0, doubt=(0.02, 0.02)), errors(sure=0.0, doubt=(0.3, 0.3))
-    assert max(sure) < 1e-6
+    assert max(sure) < 2e-3, "as said, up to how finely transfer functions are computed"
     assert 3 * np.median(little) < np.median(much)
     told = {s.situation.doubt for s in map(Simulator(pool, recipe.optics, crop_px=64).scene, range(20))}
     assert 0.0 in told and 5 < len(told) < 16, "half of the scenes are as said"
