@@ -23,7 +23,8 @@ __all__ = ["beyond_border"]
 _LEAST_LEVEL = 1.0  # px of blur below which hardly any light crosses the border
 _BINNED_FROM = 2.5  # px of blur from which the plane is binned
 _BINNED_RADIUS = 4.0  # binned px of blur up to which the plane is not binned further
-_MOST_BINS = 4  # coarser ones cost 1 to 2 dB; regions of an image start at multiples of it
+_MOST_BINS = 8  # regions of an image start at multiples of it
+_COARSE_FROM = 32.0  # px of blur from which there are so many: before, they would cost 1 to 2 dB
 _ITERATIONS = 6.0  # for each px of blur
 _LIFT = 0.03  # light with which Richardson-Lucy starts in the dark
 _UNKNOWN = 0.3  # and beyond the border
@@ -57,7 +58,8 @@ def beyond_border(
     if level_px < _LEAST_LEVEL or bool(inside.all()):
         return plane
     radius, bins = equivalent_radius(optics, level_px), 1
-    while radius / bins > (_BINNED_RADIUS if bins > 1 else _BINNED_FROM) and bins < _MOST_BINS:
+    most = _MOST_BINS if radius > _COARSE_FROM else _MOST_BINS // 2
+    while radius / bins > (_BINNED_RADIUS if bins > 1 else _BINNED_FROM) and bins < most:
         bins *= 2
     share = F.avg_pool2d(inside[None], bins)[0]
     light = F.avg_pool2d((plane.float() + floor) * inside, bins) / share.clamp(min=1e-6)
