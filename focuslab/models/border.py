@@ -64,7 +64,7 @@ def beyond_border(
     share = F.avg_pool2d(inside[None], bins)[0]
     light = F.avg_pool2d((plane.float() + floor) * inside, bins) / share.clamp(min=1e-6)
     start = torch.where(share > 0, light.clamp(min=_LIFT), _UNKNOWN)
-    blur = camera_otf(optics, (level_px,), (share.shape[0], share.shape[1]), bins)[0].to(plane.device)
+    blur = camera_otf(optics, (level_px,), (share.shape[0], share.shape[1]), bins, plane.device)[0]
     steps = max(round(_ITERATIONS * radius), 1)
     (specimen,) = richardson_lucy(light, start, blur, (steps,), share)
     seen = blur_by(specimen, blur) - floor

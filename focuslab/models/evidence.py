@@ -106,7 +106,7 @@ def _misfit(part: Tensor, optics: Optics, levels: tuple[float, ...], bins: int, 
     if min(part.shape) >= 2 * bins:
         part = F.avg_pool2d(part[None], bins)[0]
     data = mirror_pad(part, _MARGIN)
-    transfer = camera_otf(optics, levels, (data.shape[-2], data.shape[-1]), bins).to(part.device)
+    transfer = camera_otf(optics, levels, (data.shape[-2], data.shape[-1]), bins, part.device)
     planes, weight = data.expand(len(levels), -1, -1), _REGULARISATION * noise**2
     light = nonnegative_wiener(planes, transfer, weight, _ITERATIONS, penalty=_PENALTY)
     error, seen = crop(blur_by(light, transfer) - data, _MARGIN), crop(data, _MARGIN)

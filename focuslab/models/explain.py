@@ -16,6 +16,7 @@ References
        doi 10.1007/978-1-4612-5280-1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +28,7 @@ from focuslab.models.restoration import blur_by, nonnegative_wiener
 from focuslab.models.wiener import LEAST_NOISE
 from focuslab.optics import Optics, camera_otf, crop, equivalent_radius, mirror_pad
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "explain", "explain_each"]
 
 _TRIALS = (0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.45)  # normalised intensity
 _SLACK = 0.1  # for each px of blur, of the best explanation's misfit that a smaller floor may have more
@@ -62,7 +63,6 @@ class Explanation:
     surplus: float = 1.0
 
 
-@torch.no_grad()
 def explain(plane: Tensor, optics: Optics, level_px: float, noise: float) -> Explanation:
     """Explain a plane (Y, X).
 
@@ -77,25 +77,34 @@ def explain(plane: Tensor, optics: Optics, level_px: float, noise: float) -> Exp
     noise
         Standard deviation of its noise.
     """
-    radius = equivalent_radius(optics, level_px)
-    if level_px < _LEAST_LEVEL or radius >= _WIDE_FLOOR[1] or min(plane.shape) < 16:
-        return Explanation()
-    bins, noise = 1, max(noise, LEAST_NOISE)
-    while radius / bins > _BINNED_RADIUS and min(plane.shape) >= 32 * bins:
+    return explain_each(plane[None], optics, level_px, [noise])[0]
+
+
+@torch.no_grad()
+def explain_each(planes: Tensor, optics: Optics, level_px: float, noises: Sequence[float]) -> list[Explanation]:
+    """Explain planes (B, Y, X) of one blur level, each with its own noise, see `explain`."""
+    radius, (height, width) = equivalent_radius(optics, level_px), planes.shape[-2:]
+    if level_px < _LEAST_LEVEL or radius >= _WIDE_FLOOR[1] or min(height, width) < 16:
+        return [Explanation()] * len(planes)
+    bins = 1
+    while radius / bins > _BINNED_RADIUS and min(height, width) >= 32 * bins:
         bins *= 2
-    part = F.avg_pool2d(structured(plane, _SIDE * bins)[None], bins)[0]
-    data = mirror_pad(part, _MARGIN)
-    transfer = camera_otf(optics, (level_px,), (data.shape[-2], data.shape[-1]), bins).to(plane.device)
-    trials = torch.tensor(_TRIALS, device=plane.device)
-    raised = data + trials[:, None, None]
+    parts = torch.stack([structured(plane, _SIDE * bins) for plane in planes])
+    noise = torch.tensor([max(noise, LEAST_NOISE) for noise in noises], device=planes.device).view(-1, 1, 1, 1)
+    data = mirror_pad(F.avg_pool2d(parts[:, None], bins), _MARGIN)  # (B, 1, Y, X)
+    transfer = camera_otf(optics, (level_px,), (data.shape[-2], data.shape[-1]), bins, planes.device)
+    trials = torch.tensor(_TRIALS, device=planes.device)
+    raised = data + trials.view(-1, 1, 1)
     light = nonnegative_wiener(raised, transfer, _REGULARISATION * noise**2, _ITERATIONS)
     squares = F.avg_pool2d(crop(blur_by(light, transfer) - raised, _MARGIN), _POOL).square()
     squares = squares * (bins * _POOL / noise) ** 2
-    weight = 1 / (F.avg_pool2d(crop(data, _MARGIN)[None], _POOL)[0].clamp(min=0) + _FAINT)  # noise grows with light
-    misfit = (weight * squares).mean((-2, -1)) / weight.mean()
-    floor = _least(trials, misfit, (1 + _SLACK * radius) * misfit.min() + _ALLOWANCE)
-    surplus = min(max(float(squares.mean((-2, -1)).min()) / _TOLERATED, 1.0), _LARGEST_SURPLUS)
-    return Explanation(_share(radius, _WIDE_FLOOR) * floor, surplus ** _share(radius, _WIDE_SURPLUS))
+    weight = 1 / (F.avg_pool2d(crop(data, _MARGIN), _POOL).clamp(min=0) + _FAINT)  # noise grows with light
+    misfits = (weight * squares).mean((-2, -1)) / weight.mean((-2, -1))
+    left = squares.mean((-2, -1)).amin(1)
+    floors = [_least(trials, m, (1 + _SLACK * radius) * m.min() + _ALLOWANCE) for m in misfits]
+    surpluses = [min(max(s / _TOLERATED, 1.0), _LARGEST_SURPLUS) for s in left.tolist()]
+    wide_floor, wide_surplus = _share(radius, _WIDE_FLOOR), _share(radius, _WIDE_SURPLUS)
+    return [Explanation(wide_floor * f, s**wide_surplus) for f, s in zip(floors, surpluses, strict=True)]
 
 
 def _share(radius: float, wide: tuple[float, float]) -> float:
@@ -105,7 +114,8 @@ def _share(radius: float, wide: tuple[float, float]) -> float:
 
 def _least(trials: Tensor, misfit: Tensor, bound: Tensor) -> float:
     """Least trial whose misfit is within the bound, linear between trials."""
-    first = int((misfit <= bound).int().argmax())
+    within = (misfit <= bound).tolist()
+    first = within.index(True) if True in within else 0
     if first == 0:
         return 0.0
     share = (misfit[first - 1] - bound) / (misfit[first - 1] - misfit[first])

@@ -85,16 +85,16 @@ def camera_limited(optics: Optics) -> bool:
     return optics.sampling >= _CAMERA_LIMITED
 
 
-def sharpest(optics: Optics, size: int) -> Tensor:
+def sharpest(optics: Optics, size: int, device: torch.device | None = None) -> Tensor:
     """Transfer function M_0 of the sharpest image, on the rfft2 grid of a square of `size` px."""
     if camera_limited(optics):
-        return torch.ones((size, size // 2 + 1), dtype=torch.complex64)
-    return otf(_centred_psf(optics.model_dump_json(), 0.0, size), (size, size))
+        return torch.ones((size, size // 2 + 1), dtype=torch.complex64, device=device)
+    return otf(_centred_psf(optics.model_dump_json(), 0.0, size, device), (size, size))
 
 
-def binned_psf(optics: Optics, level_px: float, bins: int) -> Tensor:
+def binned_psf(optics: Optics, level_px: float, bins: int, device: torch.device | None = None) -> Tensor:
     """PSF (S, S) of a blur level on pixels binned by `bins`."""
-    return _binned_psf(optics.model_dump_json(), round(level_px, 3), bins)
+    return _binned_psf(optics.model_dump_json(), round(level_px, 3), bins, device)
 
 
 @lru_cache(maxsize=2)  # the copies and the ladder of an image
@@ -107,21 +107,25 @@ def _transfers(
     shape: tuple[int, int],
     device: torch.device,
 ) -> tuple[Tensor, ...]:
-    return tuple(otf(kernel, shape) for kernel in _kernels(key, level_px, octave, targets).to(device))
+    return tuple(otf(kernel, shape) for kernel in _kernels(key, level_px, octave, targets, device))
 
 
 @lru_cache(maxsize=_KEPT)
 @torch.inference_mode(False)
-def _kernels(key: str, level_px: float | None, octave: float, targets: tuple[tuple[float, float], ...]) -> Tensor:
+def _kernels(
+    key: str, level_px: float | None, octave: float, targets: tuple[tuple[float, float], ...], device: torch.device
+) -> Tensor:
     optics = Optics.model_validate_json(key)
     largest = kernel_radius(max(level_px or 0.0, *(level for level, _ in targets)), optics)
     cut = []
     for level, kappa in targets:
         radius = kernel_radius(max(level_px or 0.0, level), optics)
         size = 2 * radius + 2 * _LARGEST_RADIUS // 3  # room for what is cut away; the same whatever else is asked for
-        own = sharpest(optics, size) if level_px is None else otf(_centred_psf(key, level_px, size), (size, size))
-        target = sharpest(optics, size) if level == 0 else otf(_centred_psf(key, level, size), (size, size))
-        weight = kappa * 4.0**octave * regulariser((size, size))
+        own, target = (
+            otf(_centred_psf(key, at, size, device), (size, size)) if at else sharpest(optics, size, device)
+            for at in (level_px, level)
+        )
+        weight = kappa * 4.0**octave * regulariser((size, size), device)
         transfer = target * own.conj() / (own.abs().square() + weight)
         kernel = torch.fft.fftshift(torch.fft.irfft2(transfer, s=(size, size)))
         cut.append(F.pad(_window(kernel, radius), [largest - radius] * 4))
@@ -130,18 +134,18 @@ def _kernels(key: str, level_px: float | None, octave: float, targets: tuple[tup
 
 @lru_cache(maxsize=2 * _KEPT)
 @torch.inference_mode(False)
-def _centred_psf(key: str, level_px: float, size: int) -> Tensor:
+def _centred_psf(key: str, level_px: float, size: int, device: torch.device | None) -> Tensor:
     optics = Optics.model_validate_json(key)
-    return psf(optics, optics.defocus_um(level_px), size=size)[0]
+    return psf(optics, optics.defocus_um(level_px), size=size, device=device)[0]
 
 
 @lru_cache(maxsize=_KEPT)
 @torch.inference_mode(False)
-def _binned_psf(key: str, level_px: float, bins: int) -> Tensor:
+def _binned_psf(key: str, level_px: float, bins: int, device: torch.device | None) -> Tensor:
     optics = Optics.model_validate_json(key)
     coarse = optics.replace(pixel_size_um=optics.pixel_size_um * bins)
     size = 2 * kernel_radius(level_px, optics) // bins
-    return psf(coarse, optics.defocus_um(level_px), size=size)[0]
+    return psf(coarse, optics.defocus_um(level_px), size=size, device=device)[0]
 
 
 def _window(kernel: Tensor, radius: int) -> Tensor:
@@ -152,7 +156,7 @@ def _window(kernel: Tensor, radius: int) -> Tensor:
     total = kernel.sum()
     centre = kernel.shape[-1] // 2
     kernel = kernel[centre - radius : centre + radius + 1, centre - radius : centre + radius + 1]
-    axis = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    axis = torch.arange(-radius, radius + 1, dtype=torch.float32, device=kernel.device)
     distance = torch.hypot(axis[:, None], axis[None, :])
     weight = 0.5 + 0.5 * torch.cos(torch.pi * (2 * distance / radius - 1).clamp(0, 1))
     cut = kernel * weight

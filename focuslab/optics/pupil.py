@@ -34,6 +34,7 @@ def psf(
     *,
     size: int | None = None,
     apodised: bool = False,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Point spread function on the camera grid.
 
@@ -48,18 +49,20 @@ def psf(
         the most defocused plane.
     apodised
         Weight the pupil by the sine condition of an aplanatic objective.
+    device
+        Where to compute; by default where `defocus_um` is.
 
     Returns
     -------
     Tensor (Z, size, size), float32
         Each plane sums to 1.
     """
-    dz = torch.as_tensor(defocus_um, dtype=torch.float32).reshape(-1)
+    dz = torch.as_tensor(defocus_um, dtype=torch.float32, device=device).reshape(-1)
     radius = optics.radius_px(float(dz.detach().abs().max()))
     grid = max(size or 0, psf_size(optics, radius))
     size = size or grid
     factor = oversampling(optics)
-    amplitude, axial, waves = (part.to(dz.device) for part in _pupil(optics, grid, factor, apodised))
+    amplitude, axial, waves = _pupil(optics.model_dump_json(), grid, factor, apodised, dz.device)
     planes = []
     for z in dz:  # one plane at a time: the fine grid may be large
         field = torch.fft.ifft2(torch.polar(amplitude, 2 * math.pi * (z * axial + waves)))
@@ -104,11 +107,12 @@ def oversampling(optics: Optics) -> int:
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def _pupil_cached(key: str, grid: int, factor: int, apodised: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _pupil(key: str, grid: int, factor: int, apodised: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Amplitude, axial frequency (cycles/um) and aberration (waves) of the pupil, in FFT order."""
     optics = Optics.model_validate_json(key)
     n = grid * factor
     step = optics.pixel_size_um / factor
-    f = torch.fft.fftfreq(n, d=step)
+    f = torch.fft.fftfreq(n, d=step, device=device)
     ky, kx = f[:, None], f[None, :]
     k = torch.sqrt(ky**2 + kx**2)
     edge = optics.na / optics.wavelength_um
@@ -120,11 +124,6 @@ def _pupil_cached(key: str, grid: int, factor: int, apodised: bool) -> tuple[Ten
     for noll, rms in optics.zernike_waves.items():
         waves = waves + rms * zernike(noll, (k / edge).clamp(max=1), torch.atan2(ky, kx))
     return amplitude, axial, waves
-
-
-def _pupil(optics: Optics, grid: int, factor: int, apodised: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Amplitude, axial frequency (cycles/um) and aberration (waves) of the pupil, in FFT order."""
-    return _pupil_cached(optics.model_dump_json(), grid, factor, apodised)
 
 
 def sine_condition(sine: Tensor) -> Tensor:

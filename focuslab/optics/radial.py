@@ -60,7 +60,13 @@ def radial_otf(optics: Optics, levels_px: Sequence[float], frequency: Tensor) ->
     return (light @ back) / light.sum(1, keepdim=True)
 
 
-def camera_otf(optics: Optics, levels_px: Sequence[float], shape: tuple[int, int], bins: int = 1) -> Tensor:
+def camera_otf(
+    optics: Optics,
+    levels_px: Sequence[float],
+    shape: tuple[int, int],
+    bins: int = 1,
+    device: torch.device | None = None,
+) -> Tensor:
     """OTF of defocused planes on a camera, on the rfft2 grid of an image of binned pixels: what `psf` and `otf` give.
 
     The pixel integrates, and then samples: frequencies beyond its own fold back.
@@ -75,14 +81,16 @@ def camera_otf(optics: Optics, levels_px: Sequence[float], shape: tuple[int, int
         (Y, X) of the binned image.
     bins
         Camera pixels per binned pixel and axis.
+    device
+        Where it is wanted.
 
     Returns
     -------
     Tensor (len(levels_px), Y, X // 2 + 1), float32
     """
-    table = _table(optics.model_dump_json(), tuple(levels_px), bins)
-    fy, fx = torch.fft.fftfreq(shape[0]), torch.fft.rfftfreq(shape[1])
-    total = torch.zeros(len(levels_px), shape[0], shape[1] // 2 + 1)
+    table = _table(optics.model_dump_json(), tuple(levels_px), bins).to(device)
+    fy, fx = torch.fft.fftfreq(shape[0], device=device), torch.fft.rfftfreq(shape[1], device=device)
+    total = torch.zeros(len(levels_px), shape[0], shape[1] // 2 + 1, device=device)
     for y in (fy, fy - torch.where(fy < 0, -1.0, 1.0)):
         for x in (fx, fx - 1):
             ring = torch.hypot(y[:, None], x[None, :]).clamp(max=_HIGHEST) / _HIGHEST * (_RINGS - 1)
