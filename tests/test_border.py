@@ -33,7 +33,7 @@ def test_the_rim_is_nearer_to_the_truth_than_by_a_mirror(optics: Optics, level: 
     found = beyond_border(mirrored, recorded, optics, level)
     before, after = (light_copies(optics, plane, level, 0.01) for plane in (mirrored, found))
     assert rim_error(after.early, truth) < 0.85 * rim_error(before.early, truth)
-    assert rim_error(after.late, truth) < 0.7 * rim_error(before.late, truth)
+    assert rim_error(after.detailed, truth) < 0.7 * rim_error(before.detailed, truth)
 
 
 def test_recorded_pixels_stay_and_mirrored_ones_do_not_matter(optics: Optics) -> None:

@@ -54,7 +54,7 @@ class PhysicsCopies:
     ----------
     deconvolved
         Seven copies (B, 1, Y, X), to the sharpest image: three by Wiener, from strong to weak regularisation, four
-        that are not negative, three from smooth to detailed and one for sparse light.
+        that are not negative, two that start from a filtered plane and two from the plane itself.
     ladder
         (B, K, Y, X), at the blur levels `rungs`.
     rungs
@@ -199,14 +199,14 @@ class PhysicsFrontEnd:
         by_light = _by_light(level_px)
         light = light_copies(self.optics, plane, level_px, noise, floor)
         halo = min(self.reach(level_px, rungs), margin)
-        source = crop(light.steady if by_light else plane, margin - halo)
+        source = crop(light.detailed if by_light else plane, margin - halo)
         known = self._filtered(plane, level_px, noise, tuple((0.0, kappa) for kappa in REGULARISATIONS), margin)
         ladder = []
         if rungs[0] == 0:
             ladder = [crop(light.early, margin) if by_light else known[REGULARISATIONS.index(_LADDER_REGULARISATION)]]
         if above := [rung for rung in rungs if rung > 0]:
             ladder.append(self.rung_copies(source, level_px, noise, above, halo))
-        found = (light.smooth, light.early, light.late, light.sparse)
+        found = (light.smooth, light.early, light.plain, light.detailed)
         deconvolved = (*known, *(crop(image, margin) for image in found))
         return PhysicsCopies(deconvolved, torch.cat(ladder, 1), rungs, source)
 
