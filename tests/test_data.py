@@ -206,7 +206,7 @@ def test_crops_of_a_triplet_show_the_same_place(folder: Path) -> None:
         for image, plane in ((batch.a[0, 0, 16:-16, 16:-16], draw.planes[0]), (batch.sharp[0, 0], field.focus)):
             turned = torch.rot90(torch.from_numpy(field.window(plane, crop.y, crop.x, 64)), crop.turn)
             assert torch.equal(image, turned.flip(0) if crop.flip else turned)
-    pair = PlanePairSource(source, 1.0).batch(0)
+    (pair,) = PlanePairSource(source, 1.0).batch(0)
     assert len(pair.planes) == 2 and pair.situation.rungs[0] == 0
     assert pair.situation.given == pytest.approx(tuple(source.batch(0).levels[0, :2].tolist()))
 

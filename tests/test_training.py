@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from focuslab_training import callbacks
+from focuslab_training import callbacks, parts
 from focuslab_training.data import specimens
 from focuslab_training.data.batches import MARGIN, PlaneBatch
 from focuslab_training.data.module import open_data
@@ -175,7 +175,7 @@ def test_simulated_planes_are_what_they_say() -> None:
     again = Simulator(pool, recipe.optics, crop_px=96, batch=2, pairs=0.3, seed=1)
     pairs = 0
     for step in range(12):
-        batch = simulator.batch(step)
+        (batch,) = simulator.batch(step)
         here = batch.situation
         assert batch.sharp.shape == batch.target.shape == (2, 1, 96, 96)
         assert batch.planes[0].shape[-1] == 96 + 2 * MARGIN
@@ -185,8 +185,46 @@ def test_simulated_planes_are_what_they_say() -> None:
             plane = batch.planes[0][..., MARGIN:-MARGIN, MARGIN:-MARGIN]
             assert float(batch.sharp.std()) > float(plane.std())
     assert pairs > 0
-    whole, halves = simulator.batch(11), [again.batch(11, rank, 2) for rank in (0, 1)]
+    (whole,), halves = simulator.batch(11), [again.batch(11, rank, 2)[0] for rank in (0, 1)]
     assert torch.equal(torch.cat([h.planes[0] for h in halves]), whole.planes[0]), "any step, any share"
+
+
+def test_more_processes_than_gpus_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    shared = parts._strategy(torch.device("cuda"), Machines("cuda", 3))
+    assert [device.index for device in shared.parallel_devices] == [0, 1, 0]
+    assert shared.process_group_backend == "gloo"
+    assert parts._strategy(torch.device("cuda"), Machines("cuda", 2)) == "ddp_find_unused_parameters_true"
+    assert parts._strategy(torch.device("cpu"), Machines("cpu", 3)) == "ddp_find_unused_parameters_true"
+    assert parts._strategy(torch.device("cuda"), Machines("cuda", 1)) == "auto"
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert parts._own(torch.device("cuda")) == torch.device("cuda", 1)
+
+
+def test_several_microscopes_share_out_a_step() -> None:
+    recipe = load_recipe("smoke", {"phantoms.count": 8})
+    pool = load_specimens(recipe, None)
+    simulator = Simulator(pool, recipe.optics, crop_px=64, batch=6, scenes=3, seed=1)
+    for step in range(4):
+        batches = simulator.batch(step)
+        assert [len(batch.sharp) for batch in batches] == [2, 2, 2]
+        assert len({batch.situation.front_end.optics.na for batch in batches}) == 3
+        for rank in range(3):  # a process has one of them, and makes the scenes of one only
+            alone = Simulator(pool, recipe.optics, crop_px=64, batch=6, scenes=3, seed=1)
+            (own,) = alone.batch(step, rank, 3)
+            assert torch.equal(own.planes[0], batches[rank].planes[0]) and len(alone._scenes) == 1
+    shares = [pool.share(i, 3).names for i in range(3)]
+    assert sorted(name for share in shares for name in share) == pool.names, "nothing is drawn by two of them"
+
+
+def test_the_loss_of_a_step_is_the_mean_over_its_microscopes() -> None:
+    recipe = load_recipe("smoke", {"phantoms.count": 4})
+    system = LinearSystem(LinearLatentAutoencoder(recipe.model), recipe.losses, 1e-4)
+    batches = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=64, batch=4, scenes=2).batch(3)
+    with torch.no_grad():
+        whole, each = system.loss(batches)[0], [system.loss((batch,))[0] for batch in batches]
+    assert float(whole) == pytest.approx(float(sum(each)) / 2, rel=1e-5)
 
 
 def test_what_is_doubted_is_wrong_by_as_much() -> None:
@@ -257,7 +295,7 @@ def test_training_lowers_the_loss() -> None:
     torch.manual_seed(0)
     recipe = load_recipe("smoke", {"losses.pairs": 0.0, "phantoms.count": 4})
     source = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=96, batch=2)
-    batch = next(b for b in map(source.batch, range(99)) if b.situation.given[0] > 4)
+    batch = next(b for b in map(source.batch, range(99)) if b[0].situation.given[0] > 4)
     system = LinearSystem(LinearLatentAutoencoder(recipe.model), recipe.losses, 2e-3)
     optimiser = system.configure_optimizers()
     losses = []

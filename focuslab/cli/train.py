@@ -1,5 +1,6 @@
 """`focuslab train`: make a model by a recipe."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,7 +27,7 @@ def train(
         bool, typer.Option("--no-validation", help="Train on every field, keep none apart.")
     ] = False,
     device: opt.Device = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Processes (GPUs) per machine.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, help="Processes per machine; more than it has GPUs share them.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     strategy: Annotated[Literal["auto", "ddp"], typer.Option(help="How several devices share the work.")] = "auto",
 ) -> None:
@@ -41,7 +42,8 @@ def train(
         changes |= {"split.validation": 0.0, "split.test": 0.0}
     chosen = load_recipe(recipe, changes)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
-    with Progress(*columns, console=errors) as bar:
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0  # of the processes of this machine
+    with Progress(*columns, console=errors, disable=not first) as bar:
         tasks = {part: bar.add_task(part, total=1.0, left="") for part in chosen.trains}
 
         def report(progress: TrainingProgress) -> None:
@@ -58,7 +60,8 @@ def train(
             report=report,
             notes=lambda sentence: errors.print(sentence, style="yellow", markup=False),
         )
-    out.print(f"{output}: model {chosen.name}", markup=False)
+    if first:
+        out.print(f"{output}: model {chosen.name}", markup=False)
 
 
 def _pair(text: str) -> tuple[str, object]:

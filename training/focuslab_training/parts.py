@@ -1,6 +1,8 @@
 """Training of one network of a model, by Lightning."""
 
+import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from focuslab.errors import ModelError, RequestError
@@ -28,7 +31,10 @@ __all__ = ["Machines", "TrainingProgress", "train_part"]
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """What to run on: device as in `focuslab.refocus`, processes per machine, machines, Lightning strategy."""
+    """What to run on: device as in `focuslab.refocus`, processes per machine, machines, Lightning strategy.
+
+    More processes than GPUs share them: making batches keeps a processor longer than a GPU.
+    """
 
     device: str = "auto"
     devices: int = 1
@@ -76,25 +82,25 @@ def train_part(
     def tell(progress: Report) -> None:
         report(TrainingProgress(part, progress.done, progress.step, progress.seconds_left, progress.figures))
 
-    validation = dataset.source(part, "validation") if dataset.split.validation else None
+    place = choose_device(machines.device)
+    if place.index is not None and machines.devices > 1:
+        raise RequestError(
+            f"{machines.device} is one device, --devices asks for {machines.devices}: give --device {place.type}."
+        )
+    here = None if recipe.workers else _own(place)  # workers make batches without a GPU
+    validation = dataset.source(part, "validation", here) if dataset.split.validation else None
     callbacks: list[Callback] = [schedule, LearningCurve(folder / "curve.csv", schedule, tell), checkpoints]
     if recipe.patience is not None and validation is not None:
         callbacks.append(EarlyStopping("validation", patience=recipe.patience, check_on_train_epoch_end=False))
     callbacks.append(WeightAveraging(avg_fn=average_of(recipe.average)))
     stop = Stop(folder.parent)
     callbacks.append(stop)
-    place = choose_device(machines.device)
-    if place.index is not None and machines.devices > 1:
-        raise RequestError(
-            f"{machines.device} is one device, --devices asks for {machines.devices}: give --device {place.type}."
-        )
-    several = machines.devices * machines.nodes > 1 or machines.strategy == "ddp"
     with _quiet(), _interruptible(stop):
         trainer = pl.Trainer(
             accelerator="gpu" if place.type == "cuda" else place.type,
-            devices=[place.index] if place.index is not None else machines.devices,
+            devices=[place.index] if place.index is not None else _count(place, machines),
             num_nodes=machines.nodes,
-            strategy="ddp_find_unused_parameters_true" if several else "auto",
+            strategy=_strategy(place, machines),
             precision="bf16-mixed" if choose_precision(recipe.precision, place) == torch.bfloat16 else "32-true",
             max_epochs=-1,
             val_check_interval=recipe.validate_every if validation else None,
@@ -110,7 +116,7 @@ def train_part(
             use_distributed_sampler=False,
         )
         streams = StreamModule(
-            dataset.source(part, "train"),
+            dataset.source(part, "train", here),
             validation,
             validation_batches=recipe.validation_batches,
             workers=recipe.workers,
@@ -129,6 +135,30 @@ def train_part(
         system.load_state_dict(best)
     network.eval()
     return stop.seen
+
+
+def _own(place: torch.device) -> torch.device:
+    """Device of this process."""
+    if place.type != "cuda" or place.index is not None:
+        return place
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+
+
+def _count(place: torch.device, machines: Machines) -> int:
+    """Devices per machine: no more GPUs than there are."""
+    return min(machines.devices, torch.cuda.device_count()) if place.type == "cuda" else machines.devices
+
+
+def _strategy(place: torch.device, machines: Machines) -> str | DDPStrategy:
+    """How processes share the work; NCCL has one process per GPU, gloo any number."""
+    if machines.devices > _count(place, machines):
+        gpus = torch.cuda.device_count()
+        if machines.nodes == 1 and sys.platform == "linux":  # gloo may wait for ever for the name of the machine
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        shared = [torch.device("cuda", i % gpus) for i in range(machines.devices)]
+        return DDPStrategy(parallel_devices=shared, process_group_backend="gloo", find_unused_parameters=True)
+    several = machines.devices * machines.nodes > 1 or machines.strategy == "ddp"
+    return "ddp_find_unused_parameters_true" if several else "auto"
 
 
 @contextmanager
@@ -163,6 +193,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning.*")
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*AccumulateGrad node's stream.*")
             yield
     finally:
         for name, level in before.items():

@@ -202,6 +202,7 @@ class Recipe(_Section):
     losses: LossWeights = LossWeights()
     crop_px: int = Field(default=160, ge=32, multiple_of=32)
     batch: int = Field(default=4, ge=1, description="crops per step, over all devices")
+    scenes: int = Field(default=1, ge=1, description="simulated microscopes per step, which share out its crops")
     learning_rate: float = Field(default=5e-4, gt=0)
     minutes: dict[Part, PositiveFloat] = Field(
         default={"autoencoder": 60.0, "estimator": 20.0},
@@ -230,6 +231,8 @@ class Recipe(_Section):
             raise ValueError("the reference architecture is trained on stacks and has no estimator")
         if "estimator" in self.trains and not self.images and self.phantoms.count == 0:
             raise ValueError("the estimator learns from simulated planes: give images or phantoms, or do not train it")
+        if self.batch % self.scenes:
+            raise ValueError(f"{self.scenes} scenes cannot share out a batch of {self.batch} crops evenly")
         if lacking := [p for p in self.trains if p not in self.minutes and p not in self.steps]:
             raise ValueError(f"minutes or steps are missing for the {lacking[0]}")
         return self

@@ -14,7 +14,7 @@ from focuslab.errors import FocusLabError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.border import beyond_border
 from focuslab.models.estimator import LevelEstimator, safest_level
-from focuslab.models.explain import explain
+from focuslab.models.explain import explain_each
 from focuslab.models.frontend import NoFrontEnd, noise_sigma
 from focuslab.models.latent import LatentCode, along_line, between_codes
 from focuslab.models.networks import conditions
@@ -102,6 +102,12 @@ class LinearSystem(System):
 
     network: LinearLatentAutoencoder
 
+    def loss(self, batch: tuple[PlaneBatch, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean over the situations of a step, and the terms, each a mean over those that have it."""
+        each = [super(LinearSystem, self).loss(one) for one in batch]
+        terms = {name: torch.stack([t[name] for _, t in each if name in t]).mean() for _, said in each for name in said}
+        return torch.stack([total for total, _ in each]).mean(), terms
+
     def terms(self, batch: PlaneBatch) -> dict[str, Tensor]:
         """One or two planes of a situation, one given level each."""
         here, sharp, target = batch.situation, batch.sharp.to(self.device), batch.target.to(self.device)
@@ -122,19 +128,20 @@ class LinearSystem(System):
             terms["explicit"] = direction_gap(code, direction, other)
         return terms
 
-    def picture(self, batch: PlaneBatch) -> Tensor:
+    def picture(self, batch: tuple[PlaneBatch, ...]) -> Tensor:
         """Plane, sharpest, truth."""
-        code, direction = self._encode(batch, 0)
-        here = batch.situation
+        first = batch[0]
+        code, direction = self._encode(first, 0)
+        here = first.situation
         made = self.network.decode(along_line(code, direction, here.focus - here.given[0]))
-        return _side_by_side(crop(batch.planes[0], MARGIN), made, batch.sharp)
+        return _side_by_side(crop(first.planes[0], MARGIN), made, first.sharp)
 
     def _encode(self, batch: PlaneBatch, which: int) -> tuple[LatentCode, LatentCode]:
         here, plane = batch.situation, batch.planes[which].to(self.device)
         level, optics = here.given[which], here.front_end.optics
         inner = crop(plane, MARGIN)  # what lies beyond a border has no noise
         noises = noise_sigma(inner)
-        said = [explain(one[0], optics, level, float(noise)) for one, noise in zip(inner, noises, strict=True)]
+        said = explain_each(inner[:, 0], optics, level, noises.tolist())
         floor = torch.tensor([e.floor for e in said], device=self.device).view(-1, 1, 1, 1)
         surplus = torch.tensor([e.surplus for e in said], device=self.device)
         noise = float((noises * surplus).log().mean().exp())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
+import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from focuslab.errors import RequestError
@@ -70,8 +71,8 @@ class DataSet:
         made_of = {field.unit for field in self.fields(part)} & set(self.specimens.names)
         return self.specimens.part(made_of) if made_of else self.specimens
 
-    def source(self, network: Part, part: str) -> Source:
-        """Batches of one part of the split for one of the networks."""
+    def source(self, network: Part, part: str, device: torch.device | None = None) -> Source:
+        """Batches of one part of the split for one of the networks; simulated planes are made on a device."""
         recipe, training = self.recipe, part == "train"
         seed = recipe.seed if training else recipe.seed + 10_000
         if network == "estimator" or self.gathered is None:
@@ -84,8 +85,10 @@ class DataSet:
                 recipe.optics,
                 crop_px=recipe.crop_px,
                 batch=recipe.batch,
+                scenes=recipe.scenes,
                 pairs=recipe.losses.pairs,
                 seed=seed,
+                device=device,
             )
         ours = recipe.architecture == "linear-latent-autoencoder"
         triplets = TripletSource(

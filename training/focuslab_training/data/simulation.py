@@ -95,11 +95,11 @@ def draw_real(optics: Optics, doubt: float, rng: np.random.Generator) -> Optics:
 def expose(image: Tensor, photons: float, read: float, generator: torch.Generator) -> Tensor:
     """Image with the noise of `photons` at light 1 and read noise relative to it, as one Gaussian."""
     sigma = torch.sqrt(image.clamp(min=0) / photons + read**2)
-    return image + sigma * torch.randn(image.shape, generator=generator)
+    return image + sigma * torch.randn(image.shape, generator=generator, device=image.device)
 
 
 class Simulator:
-    """Endless batches of simulated planes; a batch is a function of the seed and the step alone.
+    """Endless batches of simulated planes; those of a step are a function of the seed and the step alone.
 
     Parameters
     ----------
@@ -108,13 +108,18 @@ class Simulator:
     ranges
         Microscopes and cameras.
     crop_px, batch
-        Size and number of the crops.
+        Size of the crops, and their number in a step.
+    scenes
+        Microscopes of a step, among which its crops are shared out, a batch for each. Every one of them draws its
+        scenes and specimens from a share of its own, so that processes need not make all of them.
     pairs
         Share of batches with two planes of each field.
     renew
-        New scenes per batch.
+        New scenes of each microscope per step.
     seed
         The same seed gives the same batches.
+    device
+        Where planes are made; another one draws other noise.
     """
 
     def __init__(
@@ -124,21 +129,45 @@ class Simulator:
         *,
         crop_px: int = 160,
         batch: int = 4,
+        scenes: int = 1,
         pairs: float = 0.0,
         renew: float = 0.03,
         seed: int = 0,
+        device: torch.device | None = None,
     ) -> None:
-        self.specimens, self.ranges = specimens, ranges
-        self.crop, self.size, self.pairs, self.renew, self.seed = crop_px, batch, pairs, renew, seed
+        self.ranges, self.device = ranges, device
+        self.crop, self.size, self.scenes, self.pairs, self.renew, self.seed = (
+            crop_px,
+            batch,
+            scenes,
+            pairs,
+            renew,
+            seed,
+        )
+        self._specimens = [specimens.share(i, scenes) for i in range(scenes)]
         self._scenes: OrderedDict[int, Scene] = OrderedDict()
 
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> PlaneBatch:
-        """Batch of a step, or the share of one of `world` processes."""
-        newest = _FIRST + int(self.renew * step)
-        rng = np.random.default_rng([self.seed, step])
-        scene, recorded = self.scene(int(rng.integers(max(newest - _POOL, 0), newest))), self._recorded(rng)
-        samples = range(self.size)[rank::world]
-        return self.image(scene, [np.random.default_rng([self.seed, step, 1 + i]) for i in samples], recorded)
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[PlaneBatch, ...]:
+        """Batches of a step, one for each of its microscopes, or the share of one of `world` processes."""
+        crops = [(i, which) for i in range(self.size // self.scenes) for which in range(self.scenes)][rank::world]
+        return tuple(
+            self._batch(step, which, [i for i, other in crops if other == which])
+            for which in sorted({which for _, which in crops})
+        )
+
+    def _batch(self, step: int, which: int, samples: list[int]) -> PlaneBatch:
+        moment = step * self.scenes + which
+        rng = np.random.default_rng([self.seed, moment])
+        scene, recorded = self.scene(self._round(step, rng) * self.scenes + which), self._recorded(rng)
+        randoms = [np.random.default_rng([self.seed, moment, 1 + i]) for i in samples]
+        return self.image(scene, randoms, recorded, self._specimens[which])
+
+    def _round(self, step: int, rng: np.random.Generator) -> int:
+        """Which round of scenes, one for each microscope, is used; a new one at once, by all of them together."""
+        first, pool = -(-_FIRST // self.scenes), -(-_POOL // self.scenes)
+        newest = first + int(self.renew * step)
+        drawn = int(rng.integers(max(newest - pool, 0), newest))
+        return newest - 1 if step and int(self.renew * (step - 1)) < int(self.renew * step) else drawn
 
     def scene(self, number: int) -> Scene:
         """Scene by its number; the last few hundred are kept."""
@@ -148,11 +177,17 @@ class Simulator:
                 self._scenes.popitem(last=False)
         return self._scenes[number]
 
-    def image(self, scene: Scene, randoms: list[np.random.Generator], recorded: tuple[slice, slice]) -> PlaneBatch:
+    def image(
+        self,
+        scene: Scene,
+        randoms: list[np.random.Generator],
+        recorded: tuple[slice, slice],
+        specimens: SpecimenPool,
+    ) -> PlaneBatch:
         """Take planes of random specimens in a scene, one per generator, of which rows and columns are recorded."""
         grid, situation = self.crop + 2 * MARGIN, scene.situation
-        light = torch.stack([self._specimen(grid, rng) for rng in randoms])[:, None]
-        noises = [torch.Generator().manual_seed(int(rng.integers(1 << 31))) for rng in randoms]
+        light = torch.stack([self._specimen(specimens, grid, rng) for rng in randoms])[:, None].to(self.device)
+        noises = [torch.Generator(light.device).manual_seed(int(rng.integers(1 << 31))) for rng in randoms]
         spectrum = torch.fft.rfft2(light)
         clean = [torch.fft.irfft2(spectrum * h, s=(grid, grid)) for h in scene.transfer]
         count = len(situation.given)
@@ -166,9 +201,11 @@ class Simulator:
             target = target + situation.target / situation.given[0] * (planes[0] - clean[0])
         inner = slice(MARGIN, MARGIN + self.crop)
         seen = planes[0][..., inner, inner].flatten(1)[:, ::3]
-        dark, bright = torch.quantile(seen, torch.tensor([0.005, 0.999]), dim=1).view(2, -1, 1, 1, 1)
+        dark, bright = torch.quantile(seen, torch.tensor([0.005, 0.999], device=seen.device), dim=1).view(
+            2, -1, 1, 1, 1
+        )
         brightness = torch.tensor([math.exp(0.4 * rng.standard_normal()) for rng in randoms], dtype=torch.float32)
-        scale = (bright - dark).clamp(min=1e-4) * brightness.view(-1, 1, 1, 1)
+        scale = (bright - dark).clamp(min=1e-4) * brightness.to(seen.device).view(-1, 1, 1, 1)
         return PlaneBatch(
             situation,
             tuple((plane - dark) / scale for plane in planes),
@@ -184,9 +221,9 @@ class Simulator:
         rows, columns = (slice(MARGIN if low else 0, grid - MARGIN if high else grid) for low, high in ends)
         return rows, columns
 
-    def _specimen(self, grid: int, rng: np.random.Generator) -> Tensor:
+    def _specimen(self, specimens: SpecimenPool, grid: int, rng: np.random.Generator) -> Tensor:
         """Specimen, some in a haze that lies on all of it."""
-        light = self.specimens.draw(grid, rng)
+        light = specimens.draw(grid, rng)
         if rng.random() < 0.02:
             light = torch.zeros_like(light)  # an empty field is part of every experiment
         hazy = rng.random() < 0.4
@@ -233,10 +270,12 @@ class Simulator:
         grid = self.crop + 2 * MARGIN
         distances = [optics.defocus_um(level) for level in levels]
         if seen.zernike_waves:
-            blur = [otf(psf(seen, distance, size=grid)[0], (grid, grid)) for distance in distances]
+            planes = (psf(seen, distance, size=grid, device=self.device)[0] for distance in distances)
+            blur = [otf(plane, (grid, grid)) for plane in planes]
         else:
-            blur = list(camera_otf(seen, [seen.radius_px(distance) for distance in distances], (grid, grid)))
-        sharp = sharpest(optics, grid)
+            levels_px = [seen.radius_px(distance) for distance in distances]
+            blur = list(camera_otf(seen, levels_px, (grid, grid), device=self.device))
+        sharp = sharpest(optics, grid, self.device)
         for i in (-2, -1):
             if levels[i] == 0:
                 blur[i] = sharp

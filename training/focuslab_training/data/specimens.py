@@ -80,6 +80,11 @@ class SpecimenPool:
         kept = [(weight, tuple(s for s in group if s.name in names)) for weight, group in self.groups]
         return replace(self, groups=tuple((weight, group) for weight, group in kept if group))
 
+    def share(self, which: int, of: int) -> "SpecimenPool":
+        """One of `of` shares of every group, of a group too small for that all of it."""
+        shared = [(weight, group[which::of] if len(group) >= 2 * of else group) for weight, group in self.groups]
+        return replace(self, groups=tuple(shared))
+
     def draw(self, size: int, rng: np.random.Generator) -> Tensor:
         """One random window (size, size) of a random specimen, turned and flipped."""
         weights = np.array([weight for weight, _ in self.groups])

@@ -223,7 +223,7 @@ class PlanePairSource:
     def __init__(self, triplets: TripletSource, pairs: float) -> None:
         self.triplets, self.pairs = triplets, pairs
 
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> PlaneBatch:
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[PlaneBatch]:
         """Batch of a step, or the share of one of `world` processes."""
         made = self.triplets.batch(step, rank, world)
         rng = np.random.default_rng([self.triplets.seed, step, 1])
@@ -238,4 +238,4 @@ class PlanePairSource:
             rungs=bracket(needed) if rng.random() < 0.5 else exact_rungs(needed),
             focus=focus,
         )
-        return PlaneBatch(situation, (made.a, made.b) if pair else (made.a,), made.sharp, made.target)
+        return (PlaneBatch(situation, (made.a, made.b) if pair else (made.a,), made.sharp, made.target),)
