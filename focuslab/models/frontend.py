@@ -116,7 +116,7 @@ class FrontEnd(Protocol):
         self,
         plane: Tensor,
         level_px: float,
-        noise: float,
+        noise: Tensor | float,
         rungs: tuple[float, ...] = LADDER,
         *,
         margin: int = 0,
@@ -142,7 +142,7 @@ class NoFrontEnd:
         self,
         plane: Tensor,
         level_px: float,
-        noise: float,
+        noise: Tensor | float,
         rungs: tuple[float, ...] = LADDER,
         *,
         margin: int = 0,
@@ -173,7 +173,7 @@ class PhysicsFrontEnd:
         self,
         plane: Tensor,
         level_px: float,
-        noise: float,
+        noise: Tensor | float,
         rungs: tuple[float, ...] = LADDER,
         *,
         margin: int = 0,
@@ -188,7 +188,8 @@ class PhysicsFrontEnd:
         level_px
             Blur level of the planes.
         noise
-            Standard deviation of their noise, see `noise_sigma`.
+            Standard deviation of their noise, see `noise_sigma`, a number or (B,); Wiener filters are made for all of
+            them together, by its geometric mean.
         rungs
             Blur levels of the ladder, px, ascending.
         margin
@@ -196,8 +197,9 @@ class PhysicsFrontEnd:
         floor
             How far below 0 the dark lies, a number or (B, 1, 1, 1), see `explain`.
         """
-        by_light = _by_light(level_px)
-        light = light_copies(self.optics, plane, level_px, noise, floor)
+        by_light, noises = _by_light(level_px), torch.as_tensor(noise, device=plane.device).view(-1, 1, 1, 1)
+        light = light_copies(self.optics, plane, level_px, noises, floor)
+        noise = float(noises.clamp(min=LEAST_NOISE).log().mean().exp())
         halo = min(self.reach(level_px, rungs), margin)
         source = crop(light.detailed if by_light else plane, margin - halo)
         known = self._filtered(plane, level_px, noise, tuple((0.0, kappa) for kappa in REGULARISATIONS), margin)

@@ -55,7 +55,7 @@ class LightCopies:
 
 
 def light_copies(
-    optics: Optics, plane: Tensor, level_px: float, noise: float, floor: Tensor | float = 0.0
+    optics: Optics, plane: Tensor, level_px: float, noise: Tensor | float, floor: Tensor | float = 0.0
 ) -> LightCopies:
     """Copies of a plane (B, 1, Y, X) that are not negative.
 
@@ -68,7 +68,7 @@ def light_copies(
     level_px
         Blur level of the plane.
     noise
-        Standard deviation of its noise.
+        Standard deviation of its noise, a number or (B, 1, 1, 1).
     floor
         How far below that the dark lies, a number or (B, 1, 1, 1), see `explain`: copies are not below -floor.
     """
@@ -79,7 +79,7 @@ def light_copies(
     else:
         # The wider the blur, the less a white-noise model may smooth and the more is left to the likelihood.
         kappa, iterations = min(max(5000 / radius, 300.0), 1000.0), round(min(max(1.25 * radius, 6), 28))
-    weight = kappa * max(noise, LEAST_NOISE) ** 2
+    weight = kappa * torch.as_tensor(noise).clamp(min=LEAST_NOISE) ** 2
     data, blur = _on_grid(optics, light, level_px, bins)
     smooth = nonnegative_wiener(data, blur, weight, _CONSTRAINED)
     (early,) = richardson_lucy(data, smooth.clamp(min=_LIFT), blur, (iterations,))

@@ -144,13 +144,13 @@ class LinearSystem(System):
         said = explain_each(inner[:, 0], optics, level, noises.tolist())
         floor = torch.tensor([e.floor for e in said], device=self.device).view(-1, 1, 1, 1)
         surplus = torch.tensor([e.surplus for e in said], device=self.device)
-        noise = float((noises * surplus).log().mean().exp())
+        noise = noises * surplus
         physics = here.front_end if self.network.config.copies else NoFrontEnd()
         margin = min(physics.radius(level, here.rungs), MARGIN)
         with torch.no_grad():
             seen = crop(beyond_border(plane, batch.recorded, optics, level, floor), MARGIN - margin)
             copies = physics.copies(seen, level, noise, here.rungs, margin=margin, floor=floor)
-        condition = conditions(optics, level, noise, here.doubt, self.device).expand(len(plane), -1)
+        condition = torch.cat([conditions(optics, level, one, here.doubt, self.device) for one in noise.tolist()])
         return self.network.encode(inner, copies, condition)
 
 
