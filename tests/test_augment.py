@@ -71,7 +71,7 @@ def test_dtypes_and_layouts_are_kept(kind: Any, dtype: type) -> None:
         assert np.allclose(last, np.moveaxis(channels, 0, -1), atol=1 if image.dtype.kind in "ui" else 1e-3)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float16, torch.bfloat16, torch.float32])
 def test_tensors_and_batches(kind: Any, dtype: torch.dtype) -> None:
     image = torch.from_numpy((IMAGE / 20).astype(np.float32)).to(dtype)
     made = kind(seed=4)(torch.stack([image[None]] * 3))
@@ -125,6 +125,7 @@ def test_a_data_set_does_not_depend_on_its_workers(tmp_path: Path) -> None:
     def read(workers: int) -> list[Any]:
         return [item for item in DataLoader(data, batch_size=None, num_workers=workers, collate_fn=lambda x: x)]
 
+    assert np.array_equal(data[-1][0], data[3][0])
     alone, shared = read(0), read(2)
     assert [t for _, t in alone] == list("abcd") == [t for _, t in shared]
     assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(alone, shared, strict=True))

@@ -74,6 +74,9 @@ def test_ome_carries_optics_there_and_back(tmp_path: Path) -> None:
     optics = read(tmp_path / "a.ome.tif").optics(1)
     assert optics is not None
     assert (optics.na, optics.index, round(optics.wavelength_um, 6)) == (1.3, 1.518, 0.52)
+    partly = said.replace(wavelengths_um=(None, 0.52))
+    write(tmp_path / "b.ome.tif", FocalStack(pixels((2, 16, 16), "uint8"), "CYX", partly))
+    assert read(tmp_path / "b.ome.tif").calibration.wavelengths_um == (None, pytest.approx(0.52))
 
 
 @pytest.mark.parametrize("unit,factor", [("nm", 1e-3), ("mm", 1e3), ("µm", 1.0)])

@@ -56,7 +56,7 @@ class FocalDataset(Dataset[Any]):
 
     def parameters(self, index: int) -> Any:
         """What is done to an image in this epoch."""
-        return self.transform.sample(np.random.default_rng((self.seed, self.epoch, index)))
+        return self.transform.sample(np.random.default_rng((self.seed, self.epoch, range(len(self))[index])))
 
     def __len__(self) -> int:
         return len(self.images)

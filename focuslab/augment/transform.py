@@ -71,7 +71,11 @@ class RandomTransform(ABC, Generic[Parameters]):
         """
         if parameters is None:
             return image
-        array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+        if isinstance(image, torch.Tensor):
+            pixels = image.detach().cpu()
+            array = (pixels.float() if pixels.dtype == torch.bfloat16 else pixels).numpy()  # NumPy has no bfloat16
+        else:
+            array = np.asarray(image)
         if array.ndim not in (2, 3) or array.dtype.kind not in "uif" or array.size == 0:
             raise ImageError(f"An image is (Y, X) or (C, Y, X) of real numbers, got {array.shape} {array.dtype}.")
         flat = array.ndim == 2

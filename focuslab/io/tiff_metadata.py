@@ -162,15 +162,14 @@ def ome_metadata(calibration: Calibration, axes: str, channels: int) -> dict[str
         said |= {"PhysicalSizeZ": calibration.z_step_um, "PhysicalSizeZUnit": "µm"}
     if calibration.time_step_s:
         said |= {"TimeIncrement": calibration.time_step_s, "TimeIncrementUnit": "s"}
-    channel: dict[str, list[Any]] = {}
-    if len(calibration.channel_names) == channels:
-        channel["Name"] = list(calibration.channel_names)
-    waves = [calibration.wavelength_um(c) for c in range(channels)]
-    if all(waves):
-        channel["EmissionWavelength"] = [1000 * w for w in waves if w]
-        channel["EmissionWavelengthUnit"] = ["nm"] * channels
-    if channel:
-        said["Channel"] = channel
+    known: list[dict[str, Any]] = [{} for _ in range(channels)]
+    for c, channel in enumerate(known):
+        if len(calibration.channel_names) == channels:
+            channel["Name"] = calibration.channel_names[c]
+        if wave := calibration.wavelength_um(c):
+            channel |= {"EmissionWavelength": 1000 * wave, "EmissionWavelengthUnit": "nm"}
+    if any(known):
+        said["Channel"] = known
     return said
 
 

@@ -38,7 +38,7 @@ class ImageBox(QWidget):
         self.viewer = viewer
         self.image: LayerImage | None = None
         self._version: dict[str, int] = {}
-        self._heard: list[tuple[Any, Any]] = []
+        self._heard: dict[Any, list[tuple[Any, Any]]] = {}
         self.layers = QComboBox()
         self.layers.setToolTip("Image layer to refocus")
         self.focus_axis = QComboBox()
@@ -100,9 +100,8 @@ class ImageBox(QWidget):
         """Let go of the viewer."""
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             event.disconnect(self._list)
-        for event, deed in self._heard:
-            event.disconnect(deed)
-        self._heard.clear()
+        for layer in list(self._heard):
+            self._forget(layer)
 
     def _lay_out(self) -> None:
         form = QFormLayout(self)
@@ -134,9 +133,10 @@ class ImageBox(QWidget):
         found = image_layers(self.viewer.layers)
         for layer in found:
             self.layers.addItem(layer.name, layer.unique_id)
-            if layer.unique_id not in self._version:
-                self._version[layer.unique_id] = 0
+            if layer.unique_id not in self._heard:
                 self._listen(layer)
+        for gone in self._heard.keys() - {layer.unique_id for layer in found}:
+            self._forget(gone)
         at = self.layers.findData(before)
         self.layers.setCurrentIndex(at if at >= 0 else len(found) - 1)
         self.layers.blockSignals(False)
@@ -154,7 +154,12 @@ class ImageBox(QWidget):
         ]
         for event, deed in heard:
             event.connect(deed)
-        self._heard += heard
+        self._heard[layer.unique_id] = heard
+
+    def _forget(self, layer: Any) -> None:
+        """Let go of a layer, by its id."""
+        for event, deed in self._heard.pop(layer):
+            event.disconnect(deed)
 
     def _chosen(self, _: int = 0) -> None:
         layer = self.layer

@@ -58,10 +58,12 @@ class LearningCurve(Callback):
         self, trainer: pl.Trainer, system: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         """Collect the terms of a step."""
+        if not trainer.is_global_zero:
+            return
         for name, term in outputs["terms"].items():
             self._figures[name].append(float(term))
         step, ends = trainer.global_step, trainer.should_stop
-        if trainer.is_global_zero and (step % _EVERY == 0 or ends):
+        if step % _EVERY == 0 or ends:
             means = {name: sum(values) / len(values) for name, values in self._figures.items()}
             self._figures.clear()
             self._record(trainer, means)
