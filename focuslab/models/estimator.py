@@ -66,7 +66,7 @@ def safest_level(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Levels in px (B,) from scores of trial levels, and how sure they are.
 
     The second answer is the chance (B,) that a level is right to about a quarter, the third its doubt (B,), the
-    relative error to be expected: the root mean square of the logarithms about it, less what a sure answer has because
+    relative error to be expected: the mean difference of the logarithms from it, less what a sure answer has because
     two neighbours on the scale of trial levels share it. The level is where the loss that is to be expected is least:
     deblurring by too much costs more decibels than by too little, up to all that there is to lose. About that trial
     level the mean is taken; 0 stands for "sharper than all".
@@ -82,8 +82,7 @@ def safest_level(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     level = ((trials * logs).sum(1) / trials.sum(1).clamp(min=1e-9)).exp()
     sharp = best[:, 0] == 0
     chosen = torch.where(sharp, logs[0], level.clamp(min=_SHARP).log())
-    spread = (chance * (logs - chosen[:, None]).square()).sum(1)
-    step = logs[2] - logs[1]
+    spread, step = (chance * (logs - chosen[:, None]).abs()).sum(1), logs[2] - logs[1]
     share = ((chosen / step) % 1) * (~sharp)
-    doubt = (spread - share * (1 - share) * step.square()).clamp(min=_LEAST_DOUBT**2).sqrt()
+    doubt = (spread - 2 * share * (1 - share) * step).clamp(min=_LEAST_DOUBT)
     return torch.where(sharp, torch.zeros_like(level), level), near.sum(1), doubt
