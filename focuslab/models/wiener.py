@@ -26,7 +26,7 @@ from torch import Tensor
 
 from focuslab.models.restoration import regulariser
 from focuslab.optics.optics import Optics
-from focuslab.optics.pupil import otf, psf
+from focuslab.optics.pupil import optics_device, otf, psf
 
 __all__ = [
     "LEAST_NOISE",
@@ -94,7 +94,7 @@ def sharpest(optics: Optics, size: int, device: torch.device | None = None) -> T
 
 def binned_psf(optics: Optics, level_px: float, bins: int, device: torch.device | None = None) -> Tensor:
     """PSF (S, S) of a blur level on pixels binned by `bins`."""
-    return _binned_psf(optics.model_dump_json(), round(level_px, 3), bins, device)
+    return _binned_psf(optics.model_dump_json(), round(level_px, 3), bins, optics_device(device)).to(device)
 
 
 @lru_cache(maxsize=2)  # the copies and the ladder of an image
@@ -107,7 +107,8 @@ def _transfers(
     shape: tuple[int, int],
     device: torch.device,
 ) -> tuple[Tensor, ...]:
-    return tuple(otf(kernel, shape) for kernel in _kernels(key, level_px, octave, targets, device))
+    kernels = _kernels(key, level_px, octave, targets, optics_device(device)).to(device)
+    return tuple(otf(kernel, shape) for kernel in kernels)
 
 
 @lru_cache(maxsize=_KEPT)
@@ -122,8 +123,8 @@ def _kernels(
         radius = kernel_radius(max(level_px or 0.0, level), optics)
         size = 2 * radius + 2 * _LARGEST_RADIUS // 3  # room for what is cut away; the same whatever else is asked for
         own, target = (
-            otf(_centred_psf(key, at, size, device), (size, size)) if at else sharpest(optics, size, device)
-            for at in (level_px, level)
+            sharpest(optics, size, device) if is_sharpest else otf(_centred_psf(key, at, size, device), (size, size))
+            for at, is_sharpest in ((level_px, level_px is None), (level, level == 0))
         )
         weight = kappa * 4.0**octave * regulariser((size, size), device)
         transfer = target * own.conj() / (own.abs().square() + weight)

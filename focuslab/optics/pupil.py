@@ -25,7 +25,7 @@ from torch import Tensor
 
 from focuslab.optics.optics import Optics
 
-__all__ = ["otf", "psf", "psf_size", "sine_condition", "zernike"]
+__all__ = ["optics_device", "otf", "psf", "psf_size", "sine_condition", "zernike"]
 
 
 def psf(
@@ -73,6 +73,14 @@ def psf(
     start = grid // 2 - size // 2
     stack = stack[:, start : start + size, start : start + size]
     return stack / stack.sum((-2, -1), keepdim=True)
+
+
+def optics_device(device: torch.device | None) -> torch.device:
+    """Where the optics for images on a device are computed: a CUDA GPU itself, for others the CPU.
+
+    Not every device knows complex numbers.
+    """
+    return device if device is not None and device.type == "cuda" else torch.device("cpu")
 
 
 def otf(kernel: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from focuslab.optics.optics import Optics
+from focuslab.optics.pupil import optics_device
 
 __all__ = ["camera_otf", "equivalent_radius", "radial_otf"]
 
@@ -88,16 +89,17 @@ def camera_otf(
     -------
     Tensor (len(levels_px), Y, X // 2 + 1), float32
     """
-    table = _table(optics.model_dump_json(), tuple(levels_px), bins).to(device)
-    fy, fx = torch.fft.fftfreq(shape[0], device=device), torch.fft.rfftfreq(shape[1], device=device)
-    total = torch.zeros(len(levels_px), shape[0], shape[1] // 2 + 1, device=device)
+    here = optics_device(device)
+    table = _table(optics.model_dump_json(), tuple(levels_px), bins).to(here)
+    fy, fx = torch.fft.fftfreq(shape[0], device=here), torch.fft.rfftfreq(shape[1], device=here)
+    total = torch.zeros(len(levels_px), shape[0], shape[1] // 2 + 1, device=here)
     for y in (fy, fy - torch.where(fy < 0, -1.0, 1.0)):
         for x in (fx, fx - 1):
             ring = torch.hypot(y[:, None], x[None, :]).clamp(max=_HIGHEST) / _HIGHEST * (_RINGS - 1)
             low = ring.long().clamp(max=_RINGS - 2)
             pixel = torch.sinc(y)[:, None] * torch.sinc(x)[None, :]
             total += torch.lerp(table[:, low], table[:, low + 1], ring - low) * pixel
-    return total
+    return total.to(device)
 
 
 def equivalent_radius(optics: Optics, level_px: float) -> float:

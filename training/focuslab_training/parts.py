@@ -87,7 +87,7 @@ def train_part(
         raise RequestError(
             f"{machines.device} is one device, --devices asks for {machines.devices}: give --device {place.type}."
         )
-    here = None if recipe.workers else _own(place)  # workers make batches without a GPU
+    here = _own(place) if place.type == "cuda" and not recipe.workers else None  # workers have no GPU
     validation = dataset.source(part, "validation", here) if dataset.split.validation else None
     callbacks: list[Callback] = [schedule, LearningCurve(folder / "curve.csv", schedule, tell), checkpoints]
     if recipe.patience is not None and validation is not None:
