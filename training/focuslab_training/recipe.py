@@ -232,7 +232,7 @@ class Recipe(_Section):
         if "estimator" in self.trains and not self.images and self.phantoms.count == 0:
             raise ValueError("the estimator learns from simulated planes: give images or phantoms, or do not train it")
         if self.batch % self.scenes:
-            raise ValueError(f"{self.scenes} scenes cannot share out a batch of {self.batch} crops evenly")
+            raise ValueError(f"batch is a multiple of scenes, got {self.batch} crops for {self.scenes} scenes")
         if lacking := [p for p in self.trains if p not in self.minutes and p not in self.steps]:
             raise ValueError(f"minutes or steps are missing for the {lacking[0]}")
         return self
