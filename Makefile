@@ -18,7 +18,7 @@ demo: $(VENV)/.installed  ## refocus the bundled sample with the bundled model; 
 	$(BIN)/focuslab demo --out demo_output
 
 test: $(VENV)/.tests $(VENV)/.screen  ## the whole test suite
-	$(ON_SCREEN) $(BIN)/python -m pytest
+	$(ON_SCREEN) $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -40,7 +40,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.installed
-	$(INSTALL) -e ".[gui,train,bioimageio,distributed,zarr]" pytest pytest-cov pytest-qt hypothesis
+	$(INSTALL) -e ".[gui,train,bioimageio,distributed,zarr]" pytest pytest-cov pytest-qt pytest-xdist hypothesis
 	touch $@
 
 $(VENV)/.screen: $(VENV)/.installed

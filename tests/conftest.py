@@ -12,6 +12,9 @@ from focuslab.models.networks import AutoencoderConfig
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics, defocus, phantom
 
+THREADS = max((os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)), 1)
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))  # of processes that tests start
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -24,7 +27,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
-    torch.set_num_threads(max(os.cpu_count() or 1, 1))
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")

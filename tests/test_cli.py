@@ -94,6 +94,10 @@ def test_planes_in_files_of_their_own(cli, blurred: np.ndarray, tiny: Path, tmp_
     )  # fmt: skip
     assert code == 0, err
     assert read(tmp_path / "out" / "a01.ome.tif").shape == (2, *blurred.shape)
+    plate, other = tmp_path / "plate", tmp_path / "other"
+    for command in (("refocus", plate, "--sharpest", "-o", other), ("augment", plate, other, "--blur-px", "0:4")):
+        code, _, err = cli(*command, "--pattern", "{well}_z{z}.tif", "--focus-axis", "T", "--series", 1)
+        assert code != 0 and "--focus-axis, --series" in err and not other.exists()
 
 
 def test_simulate_info_and_models(cli, tmp_path: Path) -> None:

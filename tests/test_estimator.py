@@ -63,18 +63,20 @@ def test_few_faint_nuclei_are_not_taken_for_points(default_model: Model, optics:
 
 
 def test_the_level_is_where_the_scores_are() -> None:
-    scores = torch.full((4, 1 + len(TRIAL_LEVELS)), -20.0)
+    scores = torch.full((5, 1 + len(TRIAL_LEVELS)), -20.0)
     scores[0, 0] = 5
     scores[1, 21] = scores[1, 22] = 5
     scores[2, 30] = 5
-    scores[3, 20] = scores[3, 24] = 5
+    scores[3, 20] = scores[3, 22] = 5
+    scores[4, 30], scores[4, 0] = 5, 3
     level, chance, doubt = safest_level(scores)
     assert float(level[0]) == 0
     assert float(level[1]) == pytest.approx((TRIAL_LEVELS[20] * TRIAL_LEVELS[21]) ** 0.5, rel=1e-3)
     assert float(level[2]) == pytest.approx(TRIAL_LEVELS[29], rel=1e-3)
     assert float(chance[:3].min()) > 0.99
     assert doubt[:3].tolist() == pytest.approx([0.01] * 3, abs=0.003), "one answer, or two neighbours that share it"
-    assert 0.1 < float(doubt[3]) < 0.3, "two answers four steps of 8 % apart"
+    assert 0.06 < float(doubt[3]) < 0.08, "two answers two steps of 8 % apart"
+    assert 0.01 <= float(doubt[4]) < 0.03, "a far answer, one in eight, adds a little"
 
 
 def planes(optics: Optics, level: float, count: int = 6) -> list[np.ndarray]:

@@ -50,7 +50,7 @@ def test_one_specimen_seen_at_every_level_beats_a_filter_from_level_to_level(
     plane, noise = mirror_pad(noisy, margin)[None, None], float(noise_sigma(noisy[None, None]))
     rung = front_end.copies(plane, level, noise, rungs, margin=margin).ladder[0, 1]
     filtered = front_end.blurred(plane, level, noise, (target,), margin)[0, 0]
-    share = 0.8 if target < level else 1.2  # at the level of the plane itself a filter has nothing to do
+    share = 0.8 if target < level else 1.3  # at the level of the plane itself a filter has nothing to do
     assert float((rung - truth).square().mean()) < share * float((filtered - truth).square().mean())
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from focuslab.models.restoration import blur_by, nonnegative_wiener, richardson_lucy
+from focuslab.models.restoration import back_projector, blur_by, nonnegative_wiener, richardson_lucy
 from focuslab.optics import Optics, camera_otf, otf, phantom, psf
 
 
@@ -39,6 +39,16 @@ def test_perfect_data_of_a_known_specimen_are_a_fixed_point(scene: tuple[torch.T
     light = sharp.clamp(min=0.01)
     plane = blur_by(light, transfer)
     assert error(richardson_lucy(plane, light, transfer, (10,))[0], light) < 1e-3
+
+
+def test_a_wiener_back_projector_needs_a_fraction_of_the_iterations(scene: tuple[torch.Tensor, ...]) -> None:
+    sharp, transfer, plane = scene
+    start = plane.clamp(min=0.02)
+    slow = richardson_lucy(plane, start, transfer, (10, 30))
+    (fast,) = richardson_lucy(plane, start, transfer, (10,), back=back_projector(transfer, 0.1))
+    assert error(fast, sharp) < 0.75 * error(slow[0], sharp)
+    assert error(fast, sharp) < error(slow[1], sharp)
+    assert torch.allclose(back_projector(transfer, 1e6), transfer.conj(), atol=1e-5)
 
 
 def test_several_levels_are_tried_at_once(scene: tuple[torch.Tensor, ...], optics: Optics) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from focuslab.errors import RequestError
 from focuslab.io import read
 from focuslab.stack import FocalStack
 
@@ -24,6 +25,7 @@ __all__ = [
     "Wavelength",
     "ZStep",
     "open_stack",
+    "refuse_unheard",
 ]
 
 _OPTICS, _FILE, _RUN = "Optics", "Input", "Run"
@@ -87,3 +89,14 @@ def open_stack(
     """Open a file; what the user says of the optics goes before what the file says."""
     stack = read(path, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series, pixel_size_um=pixel_size_um)
     return stack.calibrated(na=na, wavelength_um=wavelength_um, index=index, z_step_um=z_step_um)
+
+
+def refuse_unheard(pattern: str | None, *, rgb: Literal["refuse", "per-channel"], **reading: str | int | None) -> None:
+    """Refuse options of how a file is read where stacks are gathered by a pattern, which would not follow them."""
+    said = [name for name, value in {**reading, "rgb": None if rgb == "refuse" else rgb}.items() if value is not None]
+    if pattern is not None and said:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in said)
+        raise RequestError(
+            f"The axes of stacks of one file per plane are the fields of --pattern, got {names} as well: leave it out, "
+            "or give the files without --pattern."
+        )

@@ -66,7 +66,7 @@ def beyond_border(
     start = torch.where(share > 0, light.clamp(min=_LIFT), _UNKNOWN)
     blur = camera_otf(optics, (level_px,), (share.shape[0], share.shape[1]), bins, plane.device)[0]
     steps = max(round(_ITERATIONS * radius), 1)
-    (specimen,) = richardson_lucy(light, start, blur, (steps,), share)
+    (specimen,) = richardson_lucy(light, start, blur, (steps,), recorded=share)
     seen = blur_by(specimen, blur) - floor
     if bins > 1:
         seen = F.interpolate(seen, scale_factor=bins, mode="bicubic", align_corners=False)

@@ -19,6 +19,7 @@ __all__ = ["EstimatorConfig", "LevelEstimator", "safest_level"]
 
 _NEIGHBOURS = 3  # trial levels on either side of the chosen one that are averaged
 _LEAST_DOUBT = 0.01  # no level is read better
+_NEAR = 0.1  # relative errors beyond it add no more doubt: to a picture made for such a level, caution is no help
 _SHARP = 0.7  # px: what "sharper than all" stands for when losses are weighed
 
 
@@ -66,10 +67,10 @@ def safest_level(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Levels in px (B,) from scores of trial levels, and how sure they are.
 
     The second answer is the chance (B,) that a level is right to about a quarter, the third its doubt (B,), the
-    relative error to be expected: the mean difference of the logarithms from it, less what a sure answer has because
-    two neighbours on the scale of trial levels share it. The level is where the loss that is to be expected is least:
-    deblurring by too much costs more decibels than by too little, up to all that there is to lose. About that trial
-    level the mean is taken; 0 stands for "sharper than all".
+    relative error to be expected: the mean difference of the logarithms from it, none of which counts for more than a
+    tenth, less what a sure answer has because two neighbours on the scale of trial levels share it. The level is where
+    the loss that is to be expected is least: deblurring by too much costs more decibels than by too little, up to all
+    that there is to lose. About that trial level the mean is taken; 0 stands for "sharper than all".
     """
     chance = scores.softmax(1)
     logs = torch.tensor([_SHARP, *TRIAL_LEVELS], device=scores.device).log()
@@ -82,7 +83,7 @@ def safest_level(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     level = ((trials * logs).sum(1) / trials.sum(1).clamp(min=1e-9)).exp()
     sharp = best[:, 0] == 0
     chosen = torch.where(sharp, logs[0], level.clamp(min=_SHARP).log())
-    spread, step = (chance * (logs - chosen[:, None]).abs()).sum(1), logs[2] - logs[1]
+    spread, step = (chance * (logs - chosen[:, None]).abs().clamp(max=_NEAR)).sum(1), logs[2] - logs[1]
     share = ((chosen / step) % 1) * (~sharp)
     doubt = (spread - 2 * share * (1 - share) * step).clamp(min=_LEAST_DOUBT)
     return torch.where(sharp, torch.zeros_like(level), level), near.sum(1), doubt

@@ -3,7 +3,7 @@
 From a plane at its blur level, by the pupil PSF of the microscope (never a Gaussian or a disc):
 
 - three Wiener copies, to the sharpest image, regularised strongly, as it should be, and weakly (see `wiener`);
-- four copies that know that light is not negative (see `light`);
+- five copies that know that light is not negative (see `light`);
 - a ladder of copies at other blur levels, sharper or blurrier than the plane. From 2 px of blur on it is one specimen
   imaged at every level: what Richardson-Lucy finds, blurred again, is far nearer to the truth than a filter from level
   to level, because what noise left open falls to the blur. Below, there is little to find, and the plane is filtered.
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 REGULARISATIONS = (30000.0, 7000.0, 1500.0)
-COPIES = len(REGULARISATIONS) + 4
+COPIES = len(REGULARISATIONS) + 5
 LADDER = (0.0, 2.0, 3.2, 4.8, 7.0, 10.0, 14.0, 19.0, 26.0, 35.0, 45.0)
 _LADDER_REGULARISATION = REGULARISATIONS[1]
 _REACH = 22.0  # blur radii after which a pixel no longer matters to the iterations
@@ -53,8 +53,8 @@ class PhysicsCopies:
     Attributes
     ----------
     deconvolved
-        Seven copies (B, 1, Y, X), to the sharpest image: three by Wiener, from strong to weak regularisation, four
-        that are not negative, two that start from a filtered plane and two from the plane itself.
+        Eight copies (B, 1, Y, X), to the sharpest image: three by Wiener, from strong to weak regularisation, five
+        that are not negative, two that start from a filtered plane and three from the plane itself.
     ladder
         (B, K, Y, X), at the blur levels `rungs`.
     rungs
@@ -201,15 +201,15 @@ class PhysicsFrontEnd:
         light = light_copies(self.optics, plane, level_px, noises, floor)
         noise = float(noises.clamp(min=LEAST_NOISE).log().mean().exp())
         halo = min(self.reach(level_px, rungs), margin)
-        source = crop(light.detailed if by_light else plane, margin - halo)
+        source = crop(light.stopped[1] if by_light else plane, margin - halo)
         known = self._filtered(plane, level_px, noise, tuple((0.0, kappa) for kappa in REGULARISATIONS), margin)
         ladder = []
         if rungs[0] == 0:
-            ladder = [crop(light.early, margin) if by_light else known[REGULARISATIONS.index(_LADDER_REGULARISATION)]]
+            early, filtered = light.filtered[1], known[REGULARISATIONS.index(_LADDER_REGULARISATION)]
+            ladder = [crop(early, margin) if by_light else filtered]
         if above := [rung for rung in rungs if rung > 0]:
             ladder.append(self.rung_copies(source, level_px, noise, above, halo))
-        found = (light.smooth, light.early, light.plain, light.detailed)
-        deconvolved = (*known, *(crop(image, margin) for image in found))
+        deconvolved = (*known, *(crop(image, margin) for image in (*light.filtered, *light.stopped)))
         return PhysicsCopies(deconvolved, torch.cat(ladder, 1), rungs, source)
 
     def reach(self, level_px: float, rungs: Sequence[float]) -> int:

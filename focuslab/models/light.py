@@ -1,22 +1,24 @@
 """Copies of a plane that know that light is not negative.
 
-The constrained Wiener filter and, from it, a short accelerated Richardson-Lucy (see `restoration`): right for dense
-specimens. And Richardson-Lucy from the plane itself, stopped early and late: it starts without noise and without rings,
-and finds filaments and puncta that the others do not. A wide blur (by its equivalent radius, not its level, because the
-same level of NA 0.95 takes half the detail of that of NA 0.5) is undone on a grid binned by two, which holds nearly all
-the detail that can be had; small points need the camera's own grid for the last iterations. What is found is the
-specimen; where diffraction limits the sharpest image, it is imaged in focus once more.
+Two suit dense specimens: the constrained Wiener filter and, from it, a short Richardson-Lucy (see `restoration`). Three
+are Richardson-Lucy from the plane itself, stopped early, later and late: it starts without noise and without rings, and
+finds filaments and puncta that the others do not. When it is best stopped depends on the specimen more than on anything
+else: the brighter and the sparser, the later. A wide blur (by its equivalent radius, not its level, because the same
+level of NA 0.95 takes half the detail of that of NA 0.5) is undone on a grid binned by two, which holds nearly all the
+detail that can be had. What is found is the specimen; where diffraction limits the sharpest image, it is imaged in
+focus once more.
 """
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from focuslab.models.restoration import blur_by, nonnegative_wiener, richardson_lucy
+from focuslab.models.restoration import back_projector, blur_by, nonnegative_wiener, richardson_lucy
 from focuslab.models.wiener import LEAST_NOISE, binned_psf, camera_limited
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf
@@ -24,16 +26,28 @@ from focuslab.optics.radial import equivalent_radius
 
 __all__ = ["LightCopies", "fast_sized", "light_copies"]
 
-_BINNED_FROM = 5.0  # equivalent radius, px, from which the non-negative copies are made on a grid binned by two
+_FILTER_BINNED_FROM = 5.0  # equivalent radius, px, from which the filtered copies are made on a grid binned by two
 _NARROW = 25000.0  # regularisation of the constrained Wiener filter below it
 _CONSTRAINED = 8  # iterations of the constrained Wiener filter
 _LIFT = 0.1  # light with which Richardson-Lucy starts in the dark of a filtered plane: it leaves zero slowly
 _FAINT = 0.02  # and of a plane as it is
-_NARROW_STEPS = (2.0, 4.0)  # iterations from the plane itself, for each px of a narrow blur
-_COARSE_STEPS = 3.0  # of a wide blur on the binned grid
-_MOST_STEPS = 90
-_FINE_STEPS = (6, 16)  # and then on the camera's grid
-_FINE_UP_TO = 20.0  # equivalent radius, px, from which the camera's grid brings no more
+
+
+class _Course(NamedTuple):
+    """How Richardson-Lucy from the plane itself is run up to an equivalent radius."""
+
+    up_to: float
+    bins: int
+    back: float  # weight of the back projector: the wider the blur, the more there is to be gained
+    steps: tuple[float, float, float]  # iterations after which it is stopped, for each px
+
+
+_COURSES = (
+    _Course(5.0, 1, 1.0, (1.0, 2.3, 4.3)),
+    _Course(9.0, 1, 0.3, (0.8, 1.6, 2.7)),
+    _Course(math.inf, 2, 0.1, (0.75, 1.2, 1.8)),
+)
+_WIDEST = 15.0  # px for which more iterations are made
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +56,14 @@ class LightCopies:
 
     Attributes
     ----------
-    smooth, early
+    filtered
         Constrained Wiener filter, and a short Richardson-Lucy from it.
-    plain, detailed
-        Richardson-Lucy from the plane itself, stopped early and late. Seen out of focus again, `detailed` is the best.
+    stopped
+        Richardson-Lucy from the plane itself, stopped early, later and late.
     """
 
-    smooth: Tensor
-    early: Tensor
-    plain: Tensor
-    detailed: Tensor
+    filtered: tuple[Tensor, Tensor]
+    stopped: tuple[Tensor, Tensor, Tensor]
 
 
 def light_copies(
@@ -73,7 +85,13 @@ def light_copies(
         How far below that the dark lies, a number or (B, 1, 1, 1), see `explain`: copies are not below -floor.
     """
     radius, light = equivalent_radius(optics, level_px), plane + floor
-    bins = 2 if radius >= _BINNED_FROM else 1
+    smooth, early = (image - floor for image in _filtered(optics, light, level_px, radius, noise))
+    first, second, third = (image - floor for image in _stopped(optics, light, level_px, radius))
+    return LightCopies((smooth, early), (first, second, third))
+
+
+def _filtered(optics: Optics, light: Tensor, level_px: float, radius: float, noise: Tensor | float) -> list[Tensor]:
+    bins = 2 if radius >= _FILTER_BINNED_FROM else 1
     if bins == 1:
         kappa, iterations = _NARROW, max(round(0.55 * radius**1.85), 1)
     else:
@@ -82,27 +100,17 @@ def light_copies(
     weight = kappa * torch.as_tensor(noise).clamp(min=LEAST_NOISE) ** 2
     data, blur = _on_grid(optics, light, level_px, bins)
     smooth = nonnegative_wiener(data, blur, weight, _CONSTRAINED)
-    (early,) = richardson_lucy(data, smooth.clamp(min=_LIFT), blur, (iterations,))
-    fine = 1 if radius < _FINE_UP_TO else bins
-    plain, detailed = _from_plane(data, blur, bins, *_on_grid(optics, light, level_px, fine), fine, radius)
-    smooth, early = (_seen(optics, specimen, bins, light) - floor for specimen in (smooth, early))
-    plain, detailed = (_seen(optics, specimen, fine, light) - floor for specimen in (plain, detailed))
-    return LightCopies(smooth, early, plain, detailed)
+    early = richardson_lucy(data, smooth.clamp(min=_LIFT), blur, (iterations,))
+    return [_seen(optics, specimen, bins, light) for specimen in (smooth, *early)]
 
 
-def _from_plane(
-    coarse: Tensor, coarse_blur: Tensor, bins: int, plane: Tensor, blur: Tensor, fine: int, radius: float
-) -> list[Tensor]:
-    """Specimens, early and late, by Richardson-Lucy from the plane: on the coarse grid first if the blur is wide."""
-    if bins == 1:
-        steps = [max(round(each * radius), 1) for each in _NARROW_STEPS]
-        return richardson_lucy(plane, plane.clamp(min=_FAINT), blur, steps)
-    steps = [round(min(_COARSE_STEPS * radius, _MOST_STEPS))]
-    (found,) = richardson_lucy(coarse, coarse.clamp(min=_FAINT), coarse_blur, steps)
-    if fine < bins:
-        found = F.interpolate(found, scale_factor=bins // fine, mode="bilinear", align_corners=False)
-        found = _sized(found, plane)
-    return richardson_lucy(plane, found, blur, _FINE_STEPS)
+def _stopped(optics: Optics, light: Tensor, level_px: float, radius: float) -> list[Tensor]:
+    course = next(course for course in _COURSES if radius < course.up_to)
+    steps = [max(round(each * min(radius, _WIDEST)), i) for i, each in enumerate(course.steps, 1)]
+    data, blur = _on_grid(optics, light, level_px, course.bins)
+    back = back_projector(blur, course.back)
+    found = richardson_lucy(data, data.clamp(min=_FAINT), blur, steps, back=back)
+    return [_seen(optics, specimen, course.bins, light) for specimen in found]
 
 
 def _on_grid(optics: Optics, light: Tensor, level_px: float, bins: int) -> tuple[Tensor, Tensor]:
@@ -139,13 +147,6 @@ def fast_sized(plane: Tensor) -> Tensor:
     """Plane continued at its lower and right edge to a size with a fast Fourier transform."""
     more = [next_fast_len(n, real=True) - n for n in plane.shape[-2:]]
     return F.pad(plane, (0, more[1], 0, more[0]), mode="replicate")
-
-
-def _sized(image: Tensor, like: Tensor) -> Tensor:
-    """Image cut, or continued at its lower and right edge, to the size of another."""
-    height, width = like.shape[-2:]
-    image = image[..., :height, :width]
-    return F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2]), mode="replicate")
 
 
 def _imaged(specimen: Tensor, focus: Tensor, bins: int) -> Tensor:

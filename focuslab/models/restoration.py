@@ -5,8 +5,8 @@ Both iterations need nothing but the transfer function, two or four Fourier tran
 - `nonnegative_wiener` minimises |H x - y|^2 + |g x|^2 over x >= 0 by alternating directions (ADMM): the Wiener
   filter in turn with the projection onto the non-negative, over-relaxed. A few steps come close to the minimum,
   however wide the blur;
-- `richardson_lucy` climbs the Poisson likelihood. Started from the former it needs tens of iterations where it would
-  need hundreds from the plane itself, and brings out what a white-noise model leaves.
+- `richardson_lucy` climbs the Poisson likelihood, accelerated. Its corrections may be projected back by a filter near
+  the inverse of the blur instead of its adjoint [6]_: a third of the iterations then do, for the same image.
 
 The momentum of the second and the penalty of the first are fixed rather than taken from the data, so that a tile gives
 what the whole gives.
@@ -21,6 +21,8 @@ References
 .. [4] Y. Nesterov, Soviet Math. Dokl. 27, 372 (1983): the momentum schedule (i - 1) / (i + 2).
 .. [5] M. Bertero and P. Boccacci, "A simple method for the reduction of boundary effects in the Richardson-Lucy
        approach to image deconvolution", Astron. Astrophys. 437, 369 (2005), doi 10.1051/0004-6361:20052717.
+.. [6] M. Guo et al., "Rapid image deconvolution and multiview fusion for optical microscopy", Nat. Biotechnol. 38,
+       1337 (2020), doi 10.1038/s41587-020-0560-x: unmatched back projectors.
 """
 
 from collections.abc import Sequence
@@ -28,7 +30,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["KNEE", "blur_by", "nonnegative_wiener", "regulariser", "richardson_lucy"]
+__all__ = ["KNEE", "back_projector", "blur_by", "nonnegative_wiener", "regulariser", "richardson_lucy"]
 
 KNEE = 0.04  # cycles/px: below it the power of a specimen is taken as flat
 _RELAXATION = 1.8
@@ -79,16 +81,28 @@ def nonnegative_wiener(
     return light
 
 
+def back_projector(transfer: Tensor, weight: float) -> Tensor:
+    """Wiener filter of a transfer function that is 1 at frequency 0: its adjoint for a large weight, else faster."""
+    return transfer.conj() * ((1 + weight) / (transfer.abs().square() + weight))
+
+
 def richardson_lucy(
-    plane: Tensor, start: Tensor, transfer: Tensor, iterations: Sequence[int], recorded: Tensor | None = None
+    plane: Tensor,
+    start: Tensor,
+    transfer: Tensor,
+    iterations: Sequence[int],
+    *,
+    back: Tensor | None = None,
+    recorded: Tensor | None = None,
 ) -> list[Tensor]:
     """Accelerated Richardson-Lucy [2]_ [3]_ [4]_ of planes (..., Y, X) from a guess, after each of `iterations`.
 
-    `recorded` (Y, X) is the share of every pixel that was recorded, all of all if not given. Light beyond the border is
-    then found as well, from what it casts inside [5]_.
+    `back` projects corrections back, the adjoint if not given, see `back_projector`. `recorded` (Y, X) is the share of
+    every pixel that was recorded, all of all if not given. Light beyond the border is then found as well, from what it
+    casts inside [5]_.
     """
     data, now = plane.clamp(min=_DARK), start.clamp(min=_DARK)
-    guess, back, found = now, transfer.conj(), []
+    guess, back, found = now, transfer.conj() if back is None else back, []
     gathered = None
     if recorded is not None:
         data, gathered = data * recorded, blur_by(recorded, back).clamp(min=_GATHERED)
