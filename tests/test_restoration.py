@@ -51,6 +51,15 @@ def test_a_wiener_back_projector_needs_a_fraction_of_the_iterations(scene: tuple
     assert torch.allclose(back_projector(transfer, 1e6), transfer.conj(), atol=1e-5)
 
 
+def test_an_unmatched_back_projector_does_not_diverge_about_a_bright_spot(optics: Optics) -> None:
+    y, x = torch.meshgrid(torch.arange(192.0) - 96, torch.arange(192.0) - 96, indexing="ij")
+    light = torch.sigmoid((15 - torch.hypot(x, y)) * 2)  # an even disc on the dark
+    transfer = otf(psf(optics, optics.defocus_um(20.0), size=190)[0], (192, 192))
+    plane = blur_by(light, transfer) + 0.01 * torch.randn(192, 192, generator=torch.Generator().manual_seed(0))
+    (found,) = richardson_lucy(plane, plane.clamp(min=0.02), transfer, (18,), back=back_projector(transfer, 0.1))
+    assert error(found, light) < 0.5 * error(plane, light)
+
+
 def test_several_levels_are_tried_at_once(scene: tuple[torch.Tensor, ...], optics: Optics) -> None:
     _, _, plane = scene
     transfer = camera_otf(optics, (6.0, 9.0), (192, 192))

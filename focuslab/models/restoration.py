@@ -25,6 +25,7 @@ References
        1337 (2020), doi 10.1038/s41587-020-0560-x: unmatched back projectors.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -36,6 +37,7 @@ KNEE = 0.04  # cycles/px: below it the power of a specimen is taken as flat
 _RELAXATION = 1.8
 _GATHERED = 0.02  # least share of a point's light that is taken to have been recorded
 _DARK = 1e-3  # least light per pixel, in normalised intensity
+_MOST_CHANGE = 1.5  # of a pixel in a step with an unmatched back projector
 
 
 def regulariser(shape: tuple[int, int], device: torch.device | None = None) -> Tensor:
@@ -97,18 +99,20 @@ def richardson_lucy(
 ) -> list[Tensor]:
     """Accelerated Richardson-Lucy [2]_ [3]_ [4]_ of planes (..., Y, X) from a guess, after each of `iterations`.
 
-    `back` projects corrections back, the adjoint if not given, see `back_projector`. `recorded` (Y, X) is the share of
+    `back` projects corrections back, the adjoint if not given, see `back_projector`; as nothing else would keep it from
+    diverging about the brightest structures, corrections then stay within a factor. `recorded` (Y, X) is the share of
     every pixel that was recorded, all of all if not given. Light beyond the border is then found as well, from what it
     casts inside [5]_.
     """
+    least, most = (0.0, math.inf) if back is None else (1 / _MOST_CHANGE, _MOST_CHANGE)
     data, now = plane.clamp(min=_DARK), start.clamp(min=_DARK)
     guess, back, found = now, transfer.conj() if back is None else back, []
     gathered = None
     if recorded is not None:
         data, gathered = data * recorded, blur_by(recorded, back).clamp(min=_GATHERED)
     for i in range(1, max(iterations) + 1):
-        share = data / blur_by(guess, transfer).clamp_(min=_DARK)
-        ratio = blur_by(share, back).clamp_(min=0)
+        share = (data / blur_by(guess, transfer).clamp_(min=_DARK)).clamp_(least, most)
+        ratio = blur_by(share, back).clamp_(least, most)
         ratio = ratio if gathered is None else ratio / gathered
         before, now = now, guess * ratio
         guess = torch.lerp(before, now, 1 + (i - 1) / (i + 2)).clamp_(min=_DARK)
