@@ -4,8 +4,9 @@ import torch
 from focuslab.models.autoencoder import LinearLatentAutoencoder, ladder_at
 from focuslab.models.frontend import COPIES, PhysicsCopies
 from focuslab.models.latent import LatentCode, along_line
-from focuslab.models.networks import AutoencoderConfig
+from focuslab.models.networks import AutoencoderConfig, Encoder, conditions
 from focuslab.models.reference import ReferenceAutoencoder
+from focuslab.optics import Optics
 
 
 def inputs(batch: int = 2, size: int = 64) -> tuple[torch.Tensor, PhysicsCopies, torch.Tensor]:
@@ -50,6 +51,17 @@ def test_gradients_reach_every_parameter_and_are_finite() -> None:
     (net.decode(along_line(code, direction, -6.0)) - plane).square().mean().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+
+
+def test_the_sharp_end_is_a_mean_of_copies(optics: Optics) -> None:
+    torch.manual_seed(1)
+    encoder = Encoder(AutoencoderConfig())
+    torch.nn.init.normal_(encoder.mix.weight)
+    images = [torch.rand(2, 1, 64, 64) for _ in range(1 + COPIES)]
+    mix = encoder(images, images[-1], conditions(optics, 8.0, 0.01).expand(2, -1))[2]
+    assert mix.shape == (2, 1 + COPIES, 16, 16)
+    assert mix.min() == 0 and mix.max() > 0.1
+    assert mix.sum(1).max() <= 1 + 1e-6
 
 
 def test_codes_know_how_far_the_level_is_to_be_doubted() -> None:

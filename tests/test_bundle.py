@@ -7,6 +7,7 @@ import torch
 
 from focuslab.errors import ModelError
 from focuslab.models.bundle import Model, load_bundle
+from focuslab.models.frontend import EDITION
 from focuslab.models.zoo import bundled_cards, load_model
 
 
@@ -62,10 +63,12 @@ def test_foreign_and_pickled_models_are_never_loaded(tmp_path: Path, tiny_model:
 def test_a_model_of_another_front_end_is_refused_with_advice(tmp_path: Path, tiny_model: Model) -> None:
     tiny_model.save(tmp_path / "m")
     card = json.loads((tmp_path / "m" / "card.json").read_text())
-    card["autoencoder"]["copies"] = 6
-    (tmp_path / "m" / "card.json").write_text(json.dumps(card))
-    with pytest.raises(ModelError, match=r"train it again .*6"):
-        load_bundle(tmp_path / "m")
+    assert card["autoencoder"]["front_end"] == EDITION
+    earlier = {key: value for key, value in card["autoencoder"].items() if key != "front_end"}  # it was not said once
+    for other in ({**card["autoencoder"], "copies": 6}, {**card["autoencoder"], "front_end": 76}, earlier):
+        (tmp_path / "m" / "card.json").write_text(json.dumps({**card, "autoencoder": other}))
+        with pytest.raises(ModelError, match=r"train it again .*(6|of 1)"):
+            load_bundle(tmp_path / "m")
 
 
 def test_another_model_is_never_taken_instead() -> None:

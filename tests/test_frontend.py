@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from focuslab.models.frontend import LADDER, PhysicsFrontEnd, bracket, noise_sigma
+from focuslab.models.light import light_copies
 from focuslab.optics import Optics, defocus, mirror_pad, phantom
 
 
@@ -78,3 +79,13 @@ def test_bracket_names_the_rungs_around_each_level() -> None:
     assert bracket([0.0, 8.0]) == (0.0, 7.0, 10.0)
     assert bracket([LADDER[-1] + 10])[-1] == LADDER[-1]
     assert bracket([-3.0]) == (0.0,)
+
+
+def test_a_bright_spot_found_on_binned_pixels_leaves_no_lines() -> None:
+    optics = Optics(na=0.75, wavelength_um=0.52, pixel_size_um=0.2)
+    light = torch.full((256, 256), 0.02)
+    light[128, 128] = 400.0
+    plane = defocus(light, optics, optics.defocus_um(16.0))[0]
+    late = light_copies(optics, (plane / plane.max())[None, None], 16.0, 0.002).stopped[2][0, 0]
+    beside = torch.cat([late[128, 150:230], late[150:230, 128]]) - late[150:230, 60:120].mean()
+    assert beside.abs().max() < 2e-3 * late.max()

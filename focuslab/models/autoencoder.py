@@ -5,9 +5,9 @@
     R        = plane - D(code)              the remainder, float32
     decode   = D(code + shift * v) + R'     R' is R, faded (see `latent`)
 
-`ladder(level)` interpolates the physics copies of the plane at the level asked for, its sharp end being mixed from
-the plane and its deconvolved copies by the local weights a (flat ground wants much regularisation, an edge little),
-so that the network G (see `networks`) only adds what the physics cannot know. All planes are in linear, normalised
+`ladder(level)` interpolates the physics copies of the plane at the level asked for, its sharp end being a local mean
+of the plane and its deconvolved copies with the weights a (flat ground wants much regularisation, an edge little), so
+that the network G (see `networks`) only adds what the physics cannot know. All planes are in linear, normalised
 intensity.
 
 References

@@ -150,7 +150,8 @@ def load_bundle(folder: str | Path) -> Model:
         )
     tensors = _tensors(folder, card)
     try:
-        autoencoder = LinearLatentAutoencoder(AutoencoderConfig.model_validate(card.autoencoder))
+        config = AutoencoderConfig.model_validate({"front_end": 1, **card.autoencoder})  # the first did not say so
+        autoencoder = LinearLatentAutoencoder(config)
         estimator = LevelEstimator(EstimatorConfig.model_validate(card.estimator))
         autoencoder.load_state_dict(_part(tensors, "autoencoder"))
         estimator.load_state_dict(_part(tensors, "estimator"))

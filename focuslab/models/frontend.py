@@ -27,6 +27,7 @@ from focuslab.optics.optics import Optics
 
 __all__ = [
     "COPIES",
+    "EDITION",
     "LADDER",
     "REGULARISATIONS",
     "FrontEnd",
@@ -41,6 +42,7 @@ __all__ = [
 
 REGULARISATIONS = (30000.0, 7000.0, 1500.0)
 COPIES = len(REGULARISATIONS) + 5
+EDITION = 2  # of what the copies are: weights that were trained on others are of no use
 LADDER = (0.0, 2.0, 3.2, 4.8, 7.0, 10.0, 14.0, 19.0, 26.0, 35.0, 45.0)
 _LADDER_REGULARISATION = REGULARISATIONS[1]
 _REACH = 22.0  # blur radii after which a pixel no longer matters to the iterations
@@ -54,7 +56,7 @@ class PhysicsCopies:
     ----------
     deconvolved
         Eight copies (B, 1, Y, X), to the sharpest image: three by Wiener, from strong to weak regularisation, five
-        that are not negative, two that start from a filtered plane and three from the plane itself.
+        that are not negative, one that starts from a filtered plane and four from the plane itself.
     ladder
         (B, K, Y, X), at the blur levels `rungs`.
     rungs
@@ -201,15 +203,15 @@ class PhysicsFrontEnd:
         light = light_copies(self.optics, plane, level_px, noises, floor)
         noise = float(noises.clamp(min=LEAST_NOISE).log().mean().exp())
         halo = min(self.reach(level_px, rungs), margin)
-        source = crop(light.stopped[1] if by_light else plane, margin - halo)
+        source = crop(light.white if by_light else plane, margin - halo)
         known = self._filtered(plane, level_px, noise, tuple((0.0, kappa) for kappa in REGULARISATIONS), margin)
         ladder = []
         if rungs[0] == 0:
-            early, filtered = light.filtered[1], known[REGULARISATIONS.index(_LADDER_REGULARISATION)]
-            ladder = [crop(early, margin) if by_light else filtered]
+            filtered = known[REGULARISATIONS.index(_LADDER_REGULARISATION)]
+            ladder = [crop(light.white, margin) if by_light else filtered]
         if above := [rung for rung in rungs if rung > 0]:
             ladder.append(self.rung_copies(source, level_px, noise, above, halo))
-        deconvolved = (*known, *(crop(image, margin) for image in (*light.filtered, *light.stopped)))
+        deconvolved = (*known, *(crop(image, margin) for image in (light.filtered, *light.stopped, light.white)))
         return PhysicsCopies(deconvolved, torch.cat(ladder, 1), rungs, source)
 
     def reach(self, level_px: float, rungs: Sequence[float]) -> int:

@@ -1,15 +1,15 @@
 """Copies of a plane that know that light is not negative.
 
-Two suit dense specimens: the constrained Wiener filter and, from it, a short Richardson-Lucy (see `restoration`). Three
-are Richardson-Lucy from the plane itself, stopped early, later and late: it starts without noise and without rings, and
-finds filaments and puncta that the others do not. When it is best stopped depends on the specimen more than on anything
-else: the brighter and the sparser, the later. A wide blur (by its equivalent radius, not its level, because the same
-level of NA 0.95 takes half the detail of that of NA 0.5) is undone on a grid binned by two, which holds nearly all the
-detail that can be had. What is found is the specimen; where diffraction limits the sharpest image, it is imaged in
-focus once more.
+One suits dense specimens: the constrained Wiener filter and, from it, a short Richardson-Lucy (see `restoration`). The
+others are stops of one Richardson-Lucy from the plane itself, which starts without noise and without rings, and finds
+filaments and puncta that the filter does not. When it is best stopped depends on the specimen more than on anything
+else: the brighter and the sparser, the later. So it is stopped early, later and late, and, in one more copy, at every
+place where what it leaves unexplained is white (see `whiteness`). A wide blur (by its equivalent radius, not its level,
+because the same level of NA 0.95 takes half the detail of that of NA 0.5) is undone on a grid binned by two, which
+holds nearly all the detail that can be had; all of it where the camera, not diffraction, limits the sharpest image.
+What is found is the specimen; where diffraction does, it is imaged in focus once more.
 """
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from focuslab.models.restoration import back_projector, blur_by, nonnegative_wiener, richardson_lucy
+from focuslab.models.whiteness import correlation, picture_at, stop_at
 from focuslab.models.wiener import LEAST_NOISE, binned_psf, camera_limited
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf
@@ -34,20 +35,20 @@ _FAINT = 0.02  # and of a plane as it is
 
 
 class _Course(NamedTuple):
-    """How Richardson-Lucy from the plane itself is run up to an equivalent radius."""
+    """How Richardson-Lucy from the plane itself is run."""
 
-    up_to: float
     bins: int
     back: float  # weight of the back projector: the wider the blur, the more there is to be gained
-    steps: tuple[float, float, float]  # iterations after which it is stopped, for each px
+    steps: tuple[float, ...]  # iterations after which it is stopped, for each px of the equivalent radius
 
 
-_COURSES = (
-    _Course(5.0, 1, 1.0, (1.0, 2.3, 4.3)),
-    _Course(9.0, 1, 0.3, (0.8, 1.6, 2.7)),
-    _Course(math.inf, 2, 0.1, (0.75, 1.2, 1.8)),
-)
+_NEAR = _Course(1, 1.0, (0.5, 0.8, 1.2, 1.8, 2.8, 4.3))
+_FAR = _Course(1, 0.3, (0.5, 0.8, 1.2, 1.8, 2.5, 3.4))
+_BINNED = _FAR._replace(bins=2)
+_STOPS = (1, 3, 5)  # those that are copies of their own
+_FAR_FROM, _BINNED_FROM = 5.0, 9.0  # equivalent radius, px
 _WIDEST = 15.0  # px for which more iterations are made
+_WINDOW = (16.0, 3.0)  # px in which whiteness is judged, at least, and for each px of the equivalent radius
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,16 @@ class LightCopies:
     Attributes
     ----------
     filtered
-        Constrained Wiener filter, and a short Richardson-Lucy from it.
+        Short Richardson-Lucy from the constrained Wiener filter.
     stopped
         Richardson-Lucy from the plane itself, stopped early, later and late.
+    white
+        The same, stopped where what is left unexplained is white.
     """
 
-    filtered: tuple[Tensor, Tensor]
+    filtered: Tensor
     stopped: tuple[Tensor, Tensor, Tensor]
+    white: Tensor
 
 
 def light_copies(
@@ -85,12 +89,12 @@ def light_copies(
         How far below that the dark lies, a number or (B, 1, 1, 1), see `explain`: copies are not below -floor.
     """
     radius, light = equivalent_radius(optics, level_px), plane + floor
-    smooth, early = (image - floor for image in _filtered(optics, light, level_px, radius, noise))
-    first, second, third = (image - floor for image in _stopped(optics, light, level_px, radius))
-    return LightCopies((smooth, early), (first, second, third))
+    filtered = _filtered(optics, light, level_px, radius, noise)
+    first, second, third, white = (image - floor for image in _stopped(optics, light, level_px, radius))
+    return LightCopies(filtered - floor, (first, second, third), white)
 
 
-def _filtered(optics: Optics, light: Tensor, level_px: float, radius: float, noise: Tensor | float) -> list[Tensor]:
+def _filtered(optics: Optics, light: Tensor, level_px: float, radius: float, noise: Tensor | float) -> Tensor:
     bins = 2 if radius >= _FILTER_BINNED_FROM else 1
     if bins == 1:
         kappa, iterations = _NARROW, max(round(0.55 * radius**1.85), 1)
@@ -100,17 +104,35 @@ def _filtered(optics: Optics, light: Tensor, level_px: float, radius: float, noi
     weight = kappa * torch.as_tensor(noise).clamp(min=LEAST_NOISE) ** 2
     data, blur = _on_grid(optics, light, level_px, bins)
     smooth = nonnegative_wiener(data, blur, weight, _CONSTRAINED)
-    early = richardson_lucy(data, smooth.clamp(min=_LIFT), blur, (iterations,))
-    return [_seen(optics, specimen, bins, light) for specimen in (smooth, *early)]
+    (specimen,) = richardson_lucy(data, smooth.clamp(min=_LIFT), blur, (iterations,))
+    return _seen(optics, specimen, bins, light)
 
 
 def _stopped(optics: Optics, light: Tensor, level_px: float, radius: float) -> list[Tensor]:
-    course = next(course for course in _COURSES if radius < course.up_to)
-    steps = [max(round(each * min(radius, _WIDEST)), i) for i, each in enumerate(course.steps, 1)]
+    course = _course(optics, radius)
     data, blur = _on_grid(optics, light, level_px, course.bins)
     back = back_projector(blur, course.back)
-    found = richardson_lucy(data, data.clamp(min=_FAINT), blur, steps, back=back)
-    return [_seen(optics, specimen, course.bins, light) for specimen in found]
+    found = richardson_lucy(data, data.clamp(min=_FAINT), blur, _iterations(course, radius), back=back)
+    height, width = (n // course.bins for n in light.shape[-2:])
+    residuals = ((data - blur_by(specimen, blur))[..., :height, :width] for specimen in found)
+    window = max(_WINDOW[0], _WINDOW[1] * radius)
+    position = stop_at([correlation(residual, course.bins, window) for residual in residuals])
+    specimens = [*(found[i] for i in _STOPS), picture_at(found, position, course.bins)]
+    return [_seen(optics, specimen, course.bins, light) for specimen in specimens]
+
+
+def _course(optics: Optics, radius: float) -> _Course:
+    if radius < _FAR_FROM:
+        return _NEAR
+    return _BINNED if radius >= _BINNED_FROM or camera_limited(optics) else _FAR
+
+
+def _iterations(course: _Course, radius: float) -> list[int]:
+    """Ascending numbers of iterations, one or more for every stop."""
+    stops = [0]
+    for step in course.steps:
+        stops.append(max(round(step * min(radius, _WIDEST)), stops[-1] + 1))
+    return stops[1:]
 
 
 def _on_grid(optics: Optics, light: Tensor, level_px: float, bins: int) -> tuple[Tensor, Tensor]:
@@ -122,13 +144,11 @@ def _on_grid(optics: Optics, light: Tensor, level_px: float, bins: int) -> tuple
 
 def _seen(optics: Optics, specimen: Tensor, bins: int, like: Tensor) -> Tensor:
     """What the sharpest image of a specimen on a binned grid is on the camera's, of the size of `like`."""
-    height, width = like.shape[-2:]
-    if camera_limited(optics):  # the specimen itself
-        part = specimen[..., : height // bins, : width // bins]
-        return part if bins == 1 else _double(part)
-    shape = (bins * specimen.shape[-2], bins * specimen.shape[-1])
-    focus = otf(binned_psf(optics, 0.0, 1, like.device), shape)
-    return _imaged(specimen, focus, bins)[..., :height, :width]
+    specimen = specimen if bins == 1 else _double(specimen)  # no sinc: it would ring along rows and columns
+    if not camera_limited(optics):
+        shape = (specimen.shape[-2], specimen.shape[-1])
+        specimen = blur_by(specimen, otf(binned_psf(optics, 0.0, 1, like.device), shape))
+    return specimen[..., : like.shape[-2], : like.shape[-1]]
 
 
 def _tapered(image: Tensor, blur: Tensor, width: int) -> Tensor:
@@ -147,23 +167,6 @@ def fast_sized(plane: Tensor) -> Tensor:
     """Plane continued at its lower and right edge to a size with a fast Fourier transform."""
     more = [next_fast_len(n, real=True) - n for n in plane.shape[-2:]]
     return F.pad(plane, (0, more[1], 0, more[0]), mode="replicate")
-
-
-def _imaged(specimen: Tensor, focus: Tensor, bins: int) -> Tensor:
-    """In-focus image of a specimen (B, 1, Y, X) that is known on a grid `bins` times as coarse as the camera's."""
-    spectrum = torch.fft.rfft2(specimen)
-    height, width = bins * specimen.shape[-2], bins * specimen.shape[-1]
-    if bins > 1:
-        rows, columns = spectrum.shape[-2:]
-        above = -(-rows // 2)
-        coarse, spectrum = spectrum, spectrum.new_zeros((*spectrum.shape[:-2], height, width // 2 + 1))
-        spectrum[..., :above, :columns] = coarse[..., :above, :]
-        spectrum[..., above - rows :, :columns] = coarse[..., above:, :]
-        fy, fx = (torch.fft.fftfreq(height), torch.fft.rfftfreq(width))
-        offset = (bins - 1) / 2  # of the first binned pixel's centre from the first pixel's
-        cycles = (fy[:, None] + fx[None, :]).to(focus.device) * -offset
-        focus = focus * torch.polar(torch.full_like(cycles, bins**2), 2 * math.pi * cycles)
-    return torch.fft.irfft2(spectrum * focus, s=(height, width))
 
 
 def _double(image: Tensor) -> Tensor:

@@ -14,13 +14,14 @@ References
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from focuslab.models.frontend import COPIES
+from focuslab.models.frontend import COPIES, EDITION
 from focuslab.models.wiener import LEAST_NOISE
 from focuslab.optics import Optics, equivalent_radius
 
@@ -57,13 +58,15 @@ class AutoencoderConfig(BaseModel):
     blocks: tuple[int, int] = Field(default=(1, 3), description="residual blocks per scale and way")
     code_widths: tuple[int, int] = Field(default=(32, 48), description="channels of the code per scale")
     copies: int = Field(default=COPIES, description="deconvolved copies of the front end, or none")
+    front_end: int = Field(default=EDITION, description="edition of the front end that makes them")
 
-    @field_validator("copies")
-    @classmethod
-    def _of_this_front_end(cls, copies: int) -> int:
-        if copies not in (0, COPIES):
-            raise ValueError(f"the front end makes {COPIES} copies (0 leaves it out), got {copies}")
-        return copies
+    @model_validator(mode="after")
+    def _of_this_front_end(self) -> Self:
+        if self.copies not in (0, COPIES):
+            raise ValueError(f"the front end makes {COPIES} copies (0 leaves it out), got {self.copies}")
+        if self.copies and self.front_end != EDITION:
+            raise ValueError(f"the front end is of edition {EDITION}, the model of {self.front_end}")
+        return self
 
 
 class Block(nn.Module):
@@ -116,6 +119,8 @@ class Encoder(nn.Module):
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
         """Features and their direction, fine and coarse, and the weights of the sources (B, K, Y / 4, X / 4).
 
+        Weights are not negative and their sum is one at most, the rest being that of `sharp`: a mean of copies has no
+        rings that they have not, a difference would draw them.
         What a weight is to decide on, how a source differs from `sharp`, is shown beside the sources and in units of
         the noise: copies may differ by less than bfloat16 resolves.
         """
@@ -136,7 +141,8 @@ class Encoder(nn.Module):
         way = condition[:, :1, None, None].clamp(min=1.0)
         with torch.autocast(x1.device.type, enabled=False):  # weights of pictures are as exact as the pictures
             gain, offset = self.mix_film(film.float())[:, :, None, None].chunk(2, 1)
-            mix = torch.addcmul(offset, self.mix(x1.float()), 1 + gain)
+            mix = torch.addcmul(offset, self.mix(x1.float()), 1 + gain).clamp(min=0)
+            mix = mix / mix.sum(1, keepdim=True).clamp(min=1)
         return tuple(f for f, _ in heads), tuple(v / way for _, v in heads), mix
 
 

@@ -87,6 +87,7 @@ class DataSet:
                 batch=recipe.batch,
                 scenes=recipe.scenes,
                 pairs=recipe.losses.pairs,
+                renew=recipe.renew,
                 seed=seed,
                 device=device,
             )
