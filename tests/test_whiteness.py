@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from focuslab.models.light import light_copies
-from focuslab.models.whiteness import GRID, correlation, picture_at, stop_at
+from focuslab.models.whiteness import GRID, correlation, grain, picture_at, stop_at
 from focuslab.optics import Optics, defocus, mirror_pad, phantom
 
 
@@ -24,6 +24,37 @@ def test_noise_is_white_and_structure_is_not(pixel: int) -> None:
 
 def test_a_residual_of_nothing_is_no_number_to_divide_by() -> None:
     assert torch.equal(correlation(torch.zeros(1, 1, 64, 64), 1, 16.0), torch.zeros(1, 1, 8, 8))
+
+
+def grainy(spread: float) -> torch.Tensor:
+    """Noise smoothed by a Gaussian of so many px."""
+    f = torch.fft.fftfreq(256).square()
+    smooth = torch.exp(-2 * (torch.pi * spread) ** 2 * (f[:, None] + f))
+    made = torch.fft.ifft2(torch.fft.fft2(noise(1, 1, 256, 256)) * smooth).real
+    return made / made.std()
+
+
+def test_the_grain_of_noise_is_found_through_structure() -> None:
+    y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
+    structure = 5 * torch.sin(y / 9) * torch.cos(x / 7)
+    assert grain(noise(1, 1, 256, 256) + structure, 1, 32.0).mean() < 0.01
+    for spread in (0.45, 0.55, 0.65):
+        plain = grainy(spread)
+        alike = (plain * plain.roll(1, -1)).mean()
+        assert (grain(plain + structure, 1, 32.0).mean() + 0.1 - alike).abs() < 0.1
+
+
+def test_grainy_noise_is_not_taken_for_structure() -> None:
+    optics = Optics(na=0.5, wavelength_um=0.461, pixel_size_um=0.645)
+    light = torch.from_numpy(phantom("nuclei", (256, 256), seed=5))
+    plane = defocus(light, optics, optics.defocus_um(4.0))[0] + 0.05 * grainy(0.6)
+    dark = plane.quantile(0.005)
+    found = light_copies(optics, plane.float() - dark, 4.0, 0.05)
+    latest, stopped = (
+        (copy[0, 0, 32:-32, 32:-32] + dark - light[32:-32, 32:-32]).square().mean()
+        for copy in (found.stopped[2], found.white)
+    )
+    assert stopped < 0.4 * latest
 
 
 def test_the_stop_lies_where_the_correlation_has_fallen() -> None:

@@ -19,7 +19,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from focuslab.models.restoration import back_projector, blur_by, nonnegative_wiener, richardson_lucy
-from focuslab.models.whiteness import correlation, picture_at, stop_at
+from focuslab.models.whiteness import correlation, grain, picture_at, stop_at
 from focuslab.models.wiener import LEAST_NOISE, binned_psf, camera_limited
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf
@@ -27,7 +27,7 @@ from focuslab.optics.radial import equivalent_radius
 
 __all__ = ["LightCopies", "fast_sized", "light_copies"]
 
-_FILTER_BINNED_FROM = 5.0  # equivalent radius, px, from which the filtered copies are made on a grid binned by two
+_FILTER_BINNED_FROM = 5.0  # equivalent radius, px, from which the filtered copy is made on a grid binned by two
 _NARROW = 25000.0  # regularisation of the constrained Wiener filter below it
 _CONSTRAINED = 8  # iterations of the constrained Wiener filter
 _LIFT = 0.1  # light with which Richardson-Lucy starts in the dark of a filtered plane: it leaves zero slowly
@@ -48,7 +48,8 @@ _BINNED = _FAR._replace(bins=2)
 _STOPS = (1, 3, 5)  # those that are copies of their own
 _FAR_FROM, _BINNED_FROM = 5.0, 9.0  # equivalent radius, px
 _WIDEST = 15.0  # px for which more iterations are made
-_WINDOW = (16.0, 3.0)  # px in which whiteness is judged, at least, and for each px of the equivalent radius
+_WINDOW = 3.0  # px in which whiteness is judged, for each px of the equivalent radius
+_LEAST_WINDOW = 16.0  # and at least; the grain of the noise needs twice as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +115,10 @@ def _stopped(optics: Optics, light: Tensor, level_px: float, radius: float) -> l
     back = back_projector(blur, course.back)
     found = richardson_lucy(data, data.clamp(min=_FAINT), blur, _iterations(course, radius), back=back)
     height, width = (n // course.bins for n in light.shape[-2:])
-    residuals = ((data - blur_by(specimen, blur))[..., :height, :width] for specimen in found)
-    window = max(_WINDOW[0], _WINDOW[1] * radius)
-    position = stop_at([correlation(residual, course.bins, window) for residual in residuals])
+    left = [(data - blur_by(specimen, blur))[..., :height, :width] for specimen in found]
+    window, wide = (max(least, _WINDOW * radius) for least in (_LEAST_WINDOW, 2 * _LEAST_WINDOW))
+    own = grain(left[-1], course.bins, wide)
+    position = stop_at([correlation(residual, course.bins, window) for residual in left], own)
     specimens = [*(found[i] for i in _STOPS), picture_at(found, position, course.bins)]
     return [_seen(optics, specimen, course.bins, light) for specimen in specimens]
 
