@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from focuslab_training import callbacks, parts
+from focuslab_training import callbacks, parts, systems
 from focuslab_training.data import specimens
 from focuslab_training.data.batches import MARGIN, PlaneBatch
 from focuslab_training.data.module import open_data
@@ -200,6 +200,30 @@ def test_more_processes_than_gpus_share_them(monkeypatch: pytest.MonkeyPatch) ->
     assert parts._strategy(torch.device("cuda"), Machines("cuda", 1)) == "auto"
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert parts._own(torch.device("cuda")) == torch.device("cuda", 1)
+
+
+def test_processes_that_met_different_terms_agree_on_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, logged = short(), {}
+    system = LinearSystem(LinearLatentAutoencoder(recipe.model), recipe.losses, 1e-4)
+    monkeypatch.setattr(system, "log", logged.__setitem__)
+    ours = iter([{"validation": torch.tensor(1.0)}, {"validation": torch.tensor(3.0)}])
+    monkeypatch.setattr(system, "figures", lambda batch: next(ours))
+    theirs = {"validation": (5.0, 1), "validation_implicit": (6.0, 2)}
+
+    def gathered(everyone: list[object], mine: object) -> None:
+        everyone[:] = [mine, theirs]
+
+    monkeypatch.setattr(systems.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(systems.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(systems.dist, "all_gather_object", gathered)
+    for i in range(2):
+        system.validation_step(None, i)
+    system.on_validation_epoch_end()
+    assert logged == {"validation": 3.0, "validation_implicit": 3.0}
+    logged.clear()
+    monkeypatch.setattr(systems.dist, "is_initialized", lambda: False)
+    system.on_validation_epoch_end()
+    assert not logged, "a validation begins with nothing"
 
 
 def test_several_microscopes_share_out_a_step() -> None:

@@ -3,10 +3,12 @@
 A system knows the terms of its loss and nothing of data, schedules or files.
 """
 
+from collections import defaultdict
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -57,6 +59,7 @@ class System(pl.LightningModule):
     def __init__(self, network: nn.Module, weights: LossWeights, learning_rate: float) -> None:
         super().__init__()
         self.network, self.weights, self.learning_rate = network, weights.model_dump(), learning_rate
+        self._found: dict[str, list[float]] = defaultdict(list)
 
     def terms(self, batch: Any) -> dict[str, Tensor]:
         """Terms of the loss of a batch, unweighted."""
@@ -83,10 +86,26 @@ class System(pl.LightningModule):
         return {"loss": loss, "terms": terms}
 
     def validation_step(self, batch: Any, index: int) -> None:
-        """Loss on unseen fields, mean over batches and processes."""
+        """Figures of unseen fields."""
+        for name, figure in self.figures(batch).items():
+            self._found[name].append(float(figure))
+
+    def figures(self, batch: Any) -> dict[str, Tensor]:
+        """What is told of a validation batch: its loss and the terms that it has."""
         loss, terms = self.loss(batch)
-        figures = {"validation": loss, **{f"validation_{name}": term for name, term in terms.items()}}
-        self.log_dict(figures, on_epoch=True, sync_dist=True, batch_size=1)
+        return {"validation": loss, **{f"validation_{name}": term for name, term in terms.items()}}
+
+    def on_validation_epoch_end(self) -> None:
+        """Means over batches and processes, none of which need have met all of the terms."""
+        mine = {name: (sum(values), len(values)) for name, values in self._found.items()}
+        self._found.clear()
+        everyone = [mine]
+        if dist.is_available() and dist.is_initialized():
+            everyone = [{} for _ in range(dist.get_world_size())]
+            dist.all_gather_object(everyone, mine)
+        for name in sorted({name for one in everyone for name in one}):
+            totals, counts = zip(*(one[name] for one in everyone if name in one), strict=True)
+            self.log(name, sum(totals) / sum(counts))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam."""
@@ -193,15 +212,14 @@ class EstimatorSystem(System):
         level = (level_entropy(scores, levels) * structure).sum() / structure.sum().clamp(min=1)
         return {"level": level, "structure": F.binary_cross_entropy_with_logits(odds, structure.float())}
 
-    def validation_step(self, batch: EvidenceBatch, index: int) -> None:
+    def figures(self, batch: EvidenceBatch) -> dict[str, Tensor]:
         """Entropies, and the median error of levels beyond 4 px."""
-        super().validation_step(batch, index)
         scores, _ = self.network(batch.evidence.to(self.device))
         levels = batch.levels.to(self.device)
         judged = batch.structure.to(self.device) & (levels > 4)
         error = (safest_level(scores)[0] / levels.clamp(min=1e-6) - 1).abs()[judged]
-        figure = error.median() if len(error) else levels.new_zeros(())
-        self.log("validation_relative_error", figure, on_epoch=True, sync_dist=True, batch_size=1)
+        median = {"validation_relative_error": error.median()} if len(error) else {}
+        return {**super().figures(batch), **median}
 
 
 def _way(first: Tensor, last: Tensor, target: Tensor) -> Tensor:
