@@ -67,7 +67,7 @@ def test_a_model_of_another_front_end_is_refused_with_advice(tmp_path: Path, tin
     earlier = {key: value for key, value in card["autoencoder"].items() if key != "front_end"}  # it was not said once
     for other in ({**card["autoencoder"], "copies": 6}, {**card["autoencoder"], "front_end": 76}, earlier):
         (tmp_path / "m" / "card.json").write_text(json.dumps({**card, "autoencoder": other}))
-        with pytest.raises(ModelError, match=r"train it again .*(6|of 1)"):
+        with pytest.raises(ModelError, match=r"train it again \(the front end .*(6|of 1)"):
             load_bundle(tmp_path / "m")
 
 

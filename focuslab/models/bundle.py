@@ -242,5 +242,6 @@ def _sha256(path: Path) -> str:
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        place, said = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+        return f"{place}: {said}" if place else said
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
