@@ -286,7 +286,8 @@ def _explained(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"{place or 'it'}: {first['msg']}, got {str(first['input'])[:80]!r}" if place else first["msg"]
+        said = first["msg"].removeprefix("Value error, ")
+        return f"{place}: {said}, got {str(first['input'])[:80]!r}" if place else said
     valid = _fields(Recipe, first["loc"][:-1])
     near = difflib.get_close_matches(str(first["loc"][-1]), valid, 1, 0.5)
     return f"there is no key {place!r}, " + (f"did you mean {near[0]!r}?" if near else f"valid are {', '.join(valid)}")
