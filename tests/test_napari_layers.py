@@ -41,6 +41,16 @@ def test_the_user_names_the_focus_axis() -> None:
     made = layer((7, 3, 8, 8))
     assert axes_of(made, 1) == ("TZYX", False)
     assert axes_of(made, -1) == ("TCYX", False)
+    with pytest.raises(ImageError, match="one must be focus"):
+        axes_of(layer((2, 3, 4, 8, 8)), -1)
+
+
+def test_one_channel_of_several_has_no_wavelength_of_another() -> None:
+    said = Calibration(pixel_size_um=0.5, na=0.8, index=1.0, wavelengths_um=(0.46, 0.69))
+    pixels, keywords = layer_of(FocalStack(np.ones((2, 16, 16), np.uint16), "CYX", said), "name")
+    split = Image(np.asarray(pixels)[1], metadata=keywords["metadata"])
+    assert read_layer(split).stack.calibration.wavelength_um(0) is None
+    assert read_layer(split, typed={"wavelength_um": 0.69}).stack.calibration.wavelength_um(0) == 0.69
 
 
 def test_axes_in_another_order_are_sorted_and_put_back() -> None:

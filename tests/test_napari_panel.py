@@ -162,6 +162,19 @@ def test_the_sharpest_is_not_called_extrapolated_because_it_was_rounded(qtbot: A
     assert slider.beyond
 
 
+def test_a_slider_that_a_level_moves_says_so(qtbot: Any) -> None:
+    from focuslab_napari.session import LevelFound
+    from focuslab_napari.shift_box import ShiftBox
+
+    box = ShiftBox()
+    qtbot.addWidget(box)
+    box.show_plane((0,), None, (0.0, 45.0))
+    box.slider.set_value(-20.0)
+    with qtbot.waitSignal(box.changed):
+        box.tell(LevelFound((0,), 5.0, None, None))
+    assert box.move.value > -20.0
+
+
 def test_two_planes(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
     viewer.add_image(STACK, **SPACE)
     type_optics(panel, na=0.5, wavelength_um=0.461)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 import focuslab
 from focuslab.samples import sample
@@ -19,12 +20,12 @@ pytest.importorskip("napari", reason="the gui extra is not installed; make test 
 
 from focuslab_napari.batch_panel import LAYERS, SHIFT_PX, BatchPanel
 from focuslab_napari.focus_panel import FocusPanel
-from focuslab_napari.opening import layer_of
+from focuslab_napari.opening import layer_of, open_file
 from focuslab_napari.panel import Panel
 from focuslab_napari.preferences import choose_focus_axis
 from focuslab_napari.synthesis_panel import OPTICS, SynthesisPanel
 from focuslab_napari.training_panel import NOTHING, TrainingPanel
-from focuslab_napari.training_process import TrainingOrder
+from focuslab_napari.training_process import LAYERS_FOLDER, TrainingOrder
 from focuslab_training.status import TrainingStatus
 
 STACK, TRUTH = sample("nuclei_20x")
@@ -195,6 +196,30 @@ def test_batch_of_layers(opened: Any, qtbot: Any, tmp_path: Path) -> None:
     assert [job.open().axes for job in panel._layer_jobs(tmp_path / "out")] == ["ZYX"], "chosen in whichever panel"
 
 
+def test_batch_of_layers_never_replaces_what_they_are_of(opened: Any, tmp_path: Path) -> None:
+    panel, raw = opened(BatchPanel), focuslab.write(tmp_path / "raw.ome.tif", STACK)
+    layer = open_file(panel.viewer, raw, focuslab.read(raw))
+    panel.viewer.layers.selection = {layer}
+    panel.source.setCurrentText(LAYERS)
+    panel.overwrite.setChecked(True)
+    panel.output.line.setText(str(tmp_path))
+    panel.run.click()
+    assert "open as a layer" in panel.about.text()
+    assert np.array_equal(focuslab.read(raw).array, STACK.array)
+
+
+def test_batch_takes_the_pixel_size_where_a_file_has_an_unknown_unit(opened: Any, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    said = {"unit": "furlong", "axes": "YX"}
+    image = np.ones((16, 16), np.uint16)
+    tifffile.imwrite(tmp_path / "in" / "a.tif", image, imagej=True, resolution=(2, 2), metadata=said)
+    panel = opened(BatchPanel)
+    panel.folder.line.setText(str(tmp_path / "in"))
+    panel.output.line.setText(str(tmp_path / "out"))
+    panel.known.fields["pixel_size_um"].setText("0.5")
+    assert panel._jobs()[0].open().calibration.pixel_size_um == 0.5
+
+
 def test_training_in_its_own_process(opened: Any, qtbot: Any, tmp_path: Path) -> None:
     panel = opened(TrainingPanel)
     panel.recipe.setCurrentText("smoke")
@@ -231,13 +256,16 @@ def test_what_training_refuses_and_orders(
     ordered: list[TrainingOrder] = []
     monkeypatch.setattr("focuslab_napari.training_panel.start_training", ordered.append)
     monkeypatch.setattr(panel, "_watch", lambda _: None)
-    data = tmp_path / "model" / "data"
-    data.mkdir(parents=True)
+    (tmp_path / "model" / "data").mkdir(parents=True)
+    (raw := tmp_path / "model" / "data" / "20240312_cells.ome.tif").write_bytes(b"the user's own")
+    data = tmp_path / "model" / LAYERS_FOLDER
+    data.mkdir()
     (data / "notes.txt").write_text("mine")
     (data / "1_gone.ome.tif").write_bytes(b"of a larger selection")
     run(qtbot, panel, panel.train)
     assert ordered[0].keep_none_apart and ordered[0].data == data  # one stack cannot be split
     assert sorted(p.name for p in data.iterdir()) == ["0_nuclei.focuslab.json", "0_nuclei.ome.tif", "notes.txt"]
+    assert raw.read_bytes() == b"the user's own"
     assert focuslab.read(data / "0_nuclei.ome.tif").shape == STACK.shape
     monkeypatch.undo()
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))

@@ -19,10 +19,12 @@ from focuslab_napari.opening import open_file
 from focuslab_napari.panel import Panel, form_of, sentence_label
 from focuslab_napari.path_field import FolderField
 from focuslab_napari.preferences import chosen_focus_axis, preference, typed_numbers
+from focuslab_napari.results import places_of
 from focuslab_napari.session import Session
 
 if TYPE_CHECKING:
     from focuslab.refocusing.batch import BatchProgress, Job, Outcome
+    from focuslab.stack import FocalStack
 
 __all__ = ["BatchPanel"]
 
@@ -101,8 +103,12 @@ class BatchPanel(Panel):
         if (folder := self.folder.path) is None:
             raise RequestError("Name a folder of images.")
         numbers = self.known.values
+
+        def open_known(path: Path) -> "FocalStack":
+            return read(path, pixel_size_um=numbers.get("pixel_size_um")).calibrated(**numbers)
+
         found = files_in(folder, self.files.text() or "*.tif*")
-        return jobs_of(found, output, lambda path: read(path).calibrated(**numbers), below=folder)
+        return jobs_of(found, output, open_known, below=folder)
 
     def _layer_jobs(self, output: Path) -> "list[Job]":
         """Jobs of the selected image layers, looked at here, in the thread that may touch them."""
@@ -123,6 +129,9 @@ class BatchPanel(Panel):
         targets = [job.target for job in jobs]
         if twice := sorted({target.name for target in targets if targets.count(target) > 1}):
             raise RequestError(f"Several layers would be written as {twice[0]}: rename all but one of them.")
+        open_files = {place for layer in self.viewer.layers for place in places_of(layer)}
+        if taken := [target for target in targets if target.resolve() in open_files]:
+            raise RequestError(f"{taken[0]} is open as a layer: choose another folder for the results.")
         return jobs
 
     def _request(self) -> Any:

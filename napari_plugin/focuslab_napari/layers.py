@@ -93,6 +93,8 @@ def axes_of(layer: Any, focus_axis: int | None = None) -> tuple[str, bool]:
     if focus_axis is None:
         return axes, not said
     rest = [a for a in axes[:-2] if a != "Z"] + [a for a in "TC" if a not in axes]
+    if len(rest) < ndim - 2 - (focus_axis >= 0):
+        raise ImageError("Of three axes beside Y and X one must be focus: choose it as the focus axis.")
     lead = ["Z" if i == focus_axis else rest.pop(0) for i in range(ndim - 2)]
     return "".join(lead) + "YX", False
 
@@ -165,6 +167,8 @@ def _calibration(layer: Any, axes: str, typed: Mapping[str, Any]) -> tuple[Calib
             elif value is not None:
                 known[name], sources[name] = value, source
     wavelengths = channels.get("wavelengths_um") or ()
+    if "C" not in axes and not layer.rgb and len(set(wavelengths)) > 1:
+        wavelengths = ()  # one channel of several, and nobody says which
     if any(wavelengths):
         sources["wavelength_um"] = "file" if "FocusLab" not in sources.values() else "FocusLab"
     for name, value in typed.items():

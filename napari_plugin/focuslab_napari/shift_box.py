@@ -135,10 +135,13 @@ class ShiftBox(QWidget):
             said = "No structure in this plane: its level is not known, Apply copies it unchanged."
         else:
             said = f"Level estimated, {sure.confidence:.0%} sure, give or take {sure.doubt:.0%}."
+        before = self.slider.value
         self._set_range()
         if self._to_sharpest:
             self._to_sharpest = False
             self.to_sharpest()
+        elif self.slider.value != before:  # what is being drawn lies beyond the new end
+            self.changed.emit()
         self._say(said)
 
     def to_sharpest(self) -> None:

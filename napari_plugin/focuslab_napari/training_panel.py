@@ -21,6 +21,7 @@ from focuslab_napari.number_fields import Number, NumberFields, OpenNumbers
 from focuslab_napari.panel import Panel, form_of, sentence_label
 from focuslab_napari.path_field import FolderField
 from focuslab_napari.training_process import (
+    LAYERS_FOLDER,
     TrainingOrder,
     files_of,
     last_words,
@@ -100,7 +101,7 @@ class TrainingPanel(Panel):
                 raise RequestError("Name a folder for the new model.")
             if TrainingStatus.of(output) is not None and not self.resume.isChecked():
                 raise RequestError(f"{output} holds a run already: go on with it, or name another folder.")
-            layers = self._layers(output / "data") if self.source.currentText() == LAYERS else []
+            layers = self._layers(output) if self.source.currentText() == LAYERS else []
             order = self._order(output, len(layers))
         except FocusLabError as error:
             self._refuse(error)
@@ -184,7 +185,7 @@ class TrainingPanel(Panel):
                 raise RequestError(f"Name a folder of focal stacks, got {data or 'nothing'}.")
             count = sum(1 for _ in data.rglob("*.tif*"))
         elif source == LAYERS:
-            data = output / "data"
+            data = output / LAYERS_FOLDER
             count = layers or sum(1 for _ in data.glob("*.tif"))
         return TrainingOrder(
             self.recipe.currentText(),
@@ -198,12 +199,13 @@ class TrainingPanel(Panel):
             self.resume.isChecked(),
         )
 
-    def _layers(self, folder: Path) -> list[tuple[Path, FocalStack]]:
+    def _layers(self, output: Path) -> list[tuple[Path, FocalStack]]:
         """Selected layers and the files that they are to be written to; none where a run goes on with those there."""
         chosen = [layer for layer in image_layers(self.viewer.layers) if layer in self.viewer.layers.selection]
         if not chosen:
             raise RequestError("Select image layers in the layer list first.")
-        return [] if self.resume.isChecked() and folder.is_dir() else files_of(chosen, folder)
+        written = self.resume.isChecked() and (output / LAYERS_FOLDER).is_dir()
+        return [] if written else files_of(chosen, output)
 
     def _show(self, output: Path, status: Any) -> None:
         part = status.part or status.parts[0]

@@ -18,8 +18,18 @@ from focuslab.errors import OutputError, RequestError
 from focuslab.stack import FocalStack
 from focuslab_napari.applying import layer_stack
 
-__all__ = ["TrainingOrder", "files_of", "last_words", "learning_curves", "recipes", "start_training", "stop_training"]
+__all__ = [
+    "LAYERS_FOLDER",
+    "TrainingOrder",
+    "files_of",
+    "last_words",
+    "learning_curves",
+    "recipes",
+    "start_training",
+    "stop_training",
+]
 
+LAYERS_FOLDER = "focuslab_training_layers"  # in that of the model: a name of our own, because it is emptied
 _LOG = "training.log"
 
 
@@ -95,9 +105,10 @@ def recipes() -> dict[str, dict[str, Any]]:
 
 
 def files_of(layers: Sequence[Any], folder: Path) -> list[tuple[Path, FocalStack]]:
-    """Files in a folder that layers are to be written to for a run; those of an order before it are taken away."""
+    """Files that layers are to be written to for a run, in a folder of their own, emptied of an order before it."""
+    folder = folder / LAYERS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    for kind in (".ome.tif", ".focuslab.json"):  # nothing else that may lie there
+    for kind in (".ome.tif", ".focuslab.json"):
         for path in folder.glob(f"[0-9]*_*{kind}"):
             path.unlink()
     names = [f"{i}_{layer.name.replace('/', '-')}" for i, layer in enumerate(layers)]
