@@ -326,3 +326,40 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     bad = run(data / "images", tmp_path / "o", "--blur-px", "1:3", "--level", "sharp", "--engine", "optics")
     assert bad.returncode == 1 and "broken.tif" in bad.stderr and "1 of 4 images failed" in bad.stderr
     assert len(list((tmp_path / "o").rglob("*.tif"))) == 3
+
+
+def test_labels_that_come_later_are_carried_too(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made(plan_folder(data / "images", out, REQUEST), data, out)
+    assert not list(out.rglob("*.png"))
+    again = made(plan_folder(data / "images", out, REQUEST, labels=data / "masks"), data, out)
+    assert sum(r.pixels for r in again) == 0 and len(list(out.rglob("*.png"))) == 6
+    mask = data / "masks" / "train" / "cell1.png"
+    Image.fromarray(np.full((64, 72), 9, np.uint8)).save(mask)
+    made(plan_folder(data / "images", out, REQUEST, labels=data / "masks"), data, out)
+    assert next(out.rglob("cell1_defocus01.png")).read_bytes() == mask.read_bytes()
+
+
+def test_every_file_of_an_image_keeps_its_endings(data: Path, tmp_path: Path) -> None:
+    folder, out = data / "images" / "train", tmp_path / "out"
+    (folder / "cell1.rois.csv").write_text("1,2\n")
+    (folder / "cell1.focuslab.json").write_text("{}")
+    made(plan_folder(folder, out, REQUEST), data, out)
+    assert (out / "cell1_defocus00.csv").read_text() == "x,y\n3,4\n"
+    assert (out / "cell1_defocus00.rois.csv").read_text() == "1,2\n"
+    assert not (out / "cell1_defocus00.json").exists()
+
+
+def test_lists_of_images(data: Path, tmp_path: Path) -> None:
+    folder = data / "images" / "train"
+    for text in ("\ufeffcell1.ome.tif\ncell2.ome.tif\n", "file\ncell1.ome.tif\n./cell2.ome.tif\n"):
+        (folder / "list.csv").write_text(text, encoding="utf-8")
+        places = [task.source.place for task in plan_folder(folder / "list.csv", tmp_path / "out", REQUEST).tasks]
+        assert places == ["cell1.ome.tif", "cell2.ome.tif"]
+    for row in ("../validation/cell3.ome.tif", str(data / "images" / "validation" / "cell3.ome.tif")):
+        (folder / "list.csv").write_text(row)
+        with pytest.raises(RequestError, match="not below its folder"):
+            plan_folder(folder / "list.csv", tmp_path / "out", REQUEST)
+    (folder / "list.csv").write_text("cel1.ome.tif\ncell2.ome.tif\n")
+    with pytest.raises(RequestError, match="is not there"):
+        plan_folder(folder / "list.csv", tmp_path / "out", REQUEST)

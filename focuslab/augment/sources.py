@@ -1,6 +1,7 @@
 """What a data set is made of: images, and what goes with each of them: labels, tables, other files of its name."""
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,7 +113,9 @@ def _file(path: Path, root: Path) -> Source:
     beside = [
         Companion(other, place.parent.as_posix())
         for other in sorted(path.parent.glob(f"{_escaped(stem_of(path))}.*"))
-        if other != path and other.suffix.lower() in (".csv", ".json", ".txt")
+        if other != path
+        and other.suffix.lower() in (".csv", ".json", ".txt")
+        and not other.name.endswith(".focuslab.json")  # what was done to the image: its copies have their own
     ]
     return Source(path, place.as_posix(), tuple(beside))
 
@@ -159,16 +162,27 @@ def _paths(source: Path, files: str) -> tuple[Path, list[Path]]:
     if source.is_dir() and not is_zarr(source):
         return source, images_of(source, files)
     if source.suffix.lower() == ".csv" and source.is_file():
-        rows = [row[0].strip() for row in csv.reader(source.read_text().splitlines()) if row and row[0].strip()]
-        paths = [source.parent / row for row in dict.fromkeys(rows)]
-        if paths and not paths[0].exists():
-            paths = paths[1:]  # a header
-        if missing := [p for p in paths if not p.exists()]:
-            raise RequestError(f"{source.name} lists {missing[0]}, which is not there ({len(missing)} are missing).")
-        return source.parent, paths
+        return source.parent, _of_list(source)
     if source.exists():
         return source.parent, fields_of(source) if is_plate(source) else [source]
     raise RequestError(f"There is no data set {source}: give a folder, a file, or a CSV that lists files.")
+
+
+def _of_list(table: Path) -> list[Path]:
+    """Images named in the first column of a CSV, in or below its folder."""
+    lines = table.read_text(encoding="utf-8-sig").splitlines()
+    rows = list(dict.fromkeys(row[0].strip() for row in csv.reader(lines) if row and row[0].strip()))
+    if rows and Path(rows[0]).suffix.lower() not in (".tif", ".tiff", ".zarr"):
+        rows = rows[1:]  # a header
+    paths = [Path(os.path.normpath(table.parent / row)) for row in rows]
+    if missing := [p for p in paths if not p.exists()]:
+        raise RequestError(f"{table.name} lists {missing[0]}, which is not there ({len(missing)} are missing).")
+    if outside := [p for p in paths if not p.is_relative_to(os.path.normpath(table.parent))]:
+        raise RequestError(
+            f"{table.name} lists {outside[0]}, which is not below its folder, so that its copies have no place below "
+            "the destination: move the list to a folder that holds all of its images."
+        )
+    return [table.parent / p.relative_to(os.path.normpath(table.parent)) for p in paths]
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:

@@ -13,7 +13,7 @@ import torch
 
 import focuslab
 from focuslab.augment.copies import Copy, Task
-from focuslab.augment.sources import check_label, stem_of
+from focuslab.augment.sources import Companion, check_label, stem_of
 from focuslab.errors import FocusLabError, OutputError
 from focuslab.io import writer_of
 from focuslab.io.destination import sidecar_path
@@ -66,11 +66,15 @@ def make_copies(task: Task, order: Order) -> Result:
         return Result(task.source.place, error=task.source.error)
     try:
         missing = [copy for copy in task.copies if record_of(task, copy, order) is None]
-        stack = task.source.open(order.optics, order.reading) if missing else None
+        stack = task.source.open(order.optics, order.reading) if missing or task.source.companions else None
         if stack is not None:
             for companion in task.source.companions:
                 if companion.is_label:
                     check_label(companion.path, stack.plane_shape)
+            for copy in task.copies:  # also beside those that are there: labels may have been added, or corrected
+                for companion in task.source.companions:
+                    _carry(companion, task, copy, order)
+        if stack is not None and missing:
             engine = _engine(order.model, order.device)
             level = _level(stack, task, engine)
             for copy in missing:
@@ -134,8 +138,6 @@ def _make(stack: FocalStack, task: Task, copy: Copy, level: float | None, engine
     empty = level is not None and np.isnan(level)
     known = {} if level is None else {f"level_{copy.unit}": 0.0 if empty else level}
     request = RefocusRequest(way=copy.way, **{f"shift_{copy.unit}": copy.shift}, **known)  # type: ignore[arg-type]
-    for companion in task.source.companions:
-        _carry(companion.path, order.destination / companion.place, stem_of(output))
     with writer_of(output, stack, overwrite=True) as writer:
         said = finish(refocus_steps(stack, request, engine, writer.array, keep_nan=True, tile=_TILE))
         said.pop("seconds")  # the same copy is the same file
@@ -156,10 +158,12 @@ def _make(stack: FocalStack, task: Task, copy: Copy, level: float | None, engine
         writer.provenance = said
 
 
-def _carry(path: Path, folder: Path, stem: str) -> None:
-    """Copy a file, whole or not at all, under the stem of a copy."""
+def _carry(companion: Companion, task: Task, copy: Copy, order: Order) -> None:
+    """Copy a file that goes with an image, whole or not at all, under the name of a copy and with its own endings."""
+    folder = order.destination / companion.place
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{stem}{path.name[len(stem_of(path)) :]}"
+    endings = companion.path.name[len(stem_of(Path(task.source.place))) :]
+    target = folder / f"{stem_of(Path(copy.output))}{endings}"
     draft = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
-    shutil.copyfile(path, draft)
+    shutil.copyfile(companion.path, draft)
     draft.replace(target)
