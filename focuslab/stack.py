@@ -14,10 +14,10 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from focuslab.errors import CalibrationError, ImageError, RequestError
-from focuslab.optics.optics import Optics
+from focuslab.optics.optics import Optics, reasons
 
 __all__ = ["AXES", "Calibration", "FocalStack", "Pixels"]
 
@@ -55,12 +55,18 @@ class Calibration(BaseModel):
     wavelengths_um: tuple[float | None, ...] = Field(default=(), description="emission, um, per channel")
     channel_names: tuple[str, ...] = Field(default=())
 
+    def __init__(self, **data: object) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise CalibrationError(f"This calibration is not physical: {reasons(error)}.") from error
+
     @model_validator(mode="after")
     def _physical(self) -> Self:
         for name in ("pixel_size_um", "z_step_um"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
-                raise CalibrationError(f"{name} must be a positive number of um, got {value}.")
+                raise ValueError(f"{name} must be a positive number of um, got {value}")
         return self
 
     def replace(self, **changes: object) -> Self:

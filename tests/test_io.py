@@ -131,6 +131,25 @@ def test_an_ome_set_of_several_files_is_one_stack(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(stack.array), image)
 
 
+def test_a_position_in_another_file_of_a_set_is_read_from_there(tmp_path: Path) -> None:
+    paths = [tmp_path / f"pos{i}.ome.tif" for i in (0, 1)]
+    uuids = [f"urn:uuid:00000000-0000-0000-0000-00000000000{i}" for i in (1, 2)]
+    images = "".join(
+        f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint16" SizeX="24" SizeY="24" '
+        f'SizeZ="3" SizeC="1" SizeT="1"><Channel ID="Channel:{i}:0" SamplesPerPixel="1"/><TiffData IFD="0" '
+        f'PlaneCount="3"><UUID FileName="{path.name}">{uuid}</UUID></TiffData></Pixels></Image>'
+        for i, (path, uuid) in enumerate(zip(paths, uuids, strict=True))
+    )
+    planes = [pixels((3, 24, 24), "uint16") // 2 + 20_000 * i for i in (0, 1)]
+    for path, uuid, image in zip(paths, uuids, planes, strict=True):
+        head = f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuid}">'
+        xml = f"{head}{images}</OME>"
+        tifffile.imwrite(path, image, description=xml, metadata=None, photometric="minisblack")
+    for path in paths:
+        for i in (0, 1):
+            assert np.array_equal(np.asarray(read(path, series=i).array), planes[i])
+
+
 def test_axes_are_asked_where_the_file_does_not_say(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
         for plane in pixels((4, 20, 20), "uint8"):
@@ -332,3 +351,19 @@ def test_broken_ome_xml_and_wrong_globs_are_no_tracebacks(tmp_path: Path) -> Non
     for glob in ("", "/x/*.tif"):
         with pytest.raises(RequestError, match="pattern of files"):
             images_of(tmp_path, glob)
+
+
+def test_numbers_that_mean_nothing_are_not_known(tmp_path: Path) -> None:
+    write(tmp_path / "a.ome.tif", FocalStack(pixels((24, 24), "uint16"), "YX", Calibration(pixel_size_um=0.65)))
+    said = (tmp_path / "a.ome.tif").read_bytes()
+    for i, wrong in enumerate((b"0,65", b"-.65", b"0.00")):
+        (tmp_path / f"{i}.ome.tif").write_bytes(said.replace(b'="0.65"', b'="' + wrong + b'"'))
+        (tmp_path / f"{i}.ome.focuslab.json").unlink(missing_ok=True)
+        assert read(tmp_path / f"{i}.ome.tif").calibration.pixel_size_um is None
+    with pytest.raises(CalibrationError, match="pixel_size_um must be a positive number of um, got -1"):
+        Calibration(pixel_size_um=-1)
+
+
+def test_a_z_step_does_not_make_a_pixel_size(tmp_path: Path) -> None:
+    stack = FocalStack(pixels((3, 24, 24), "uint16"), "ZYX", Calibration(z_step_um=0.5), family="imagej")
+    assert read(write(tmp_path / "a.tif", stack)).calibration.pixel_size_um is None

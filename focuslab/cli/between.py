@@ -7,6 +7,7 @@ import typer
 
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, follow, out
+from focuslab.errors import OutputError
 
 __all__ = ["between"]
 
@@ -55,6 +56,8 @@ def between(
         pixel_size_um=pixel_size_um,
         z_step_um=z_step_um,
     )
+    if output.exists() and output.resolve() == stack.resolve():
+        raise OutputError(f"{output} is the input itself: write to another file.")
     engine = Engine(load_model(model), device)
     with writer_of(output, without_z(image, plane_a), overwrite=overwrite) as writer:
         steps = between_steps(

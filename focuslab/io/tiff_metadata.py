@@ -49,7 +49,7 @@ def micrometres(value: float | None, unit: str, *, any_unit: bool = False) -> fl
         If the unit is not known; of `any_unit`, the length is then not known either.
     """
     key = unit.strip().lower()
-    if value is None or key in _NO_UNIT:
+    if value is None or not value > 0 or key in _NO_UNIT:
         return None
     key = key if key in _UNITS else key.removesuffix("s").replace("metre", "meter")
     if key not in _UNITS and any_unit:
@@ -122,9 +122,9 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
         return Calibration()
 
     def size(axis: str) -> float | None:
-        value = pixels.get(f"PhysicalSize{axis}")
+        value = _number(pixels.get(f"PhysicalSize{axis}"))
         unit = pixels.get(f"PhysicalSize{axis}Unit", "um")
-        return micrometres(float(value) if value else None, unit, any_unit=any_unit)
+        return micrometres(value, unit, any_unit=any_unit)
 
     channels = pixels.findall(f"{space}Channel")
     waves = tuple(
@@ -138,12 +138,12 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
     immersion = {"Air": 1.0, "Water": 1.33, "WaterDipping": 1.33, "Oil": 1.518, "Glycerol": 1.47}
     if index is None and lens is not None:
         index = immersion.get(lens.get("Immersion", ""))
-    step = pixels.get("TimeIncrement")
+    step = _number(pixels.get("TimeIncrement"))
     seconds = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"))
     return Calibration(
         pixel_size_um=_square(size("X"), size("Y")),
         z_step_um=size("Z"),
-        time_step_s=float(step) * seconds if step and seconds else None,
+        time_step_s=step * seconds if step and seconds else None,
         na=_number(lens.get("LensNA")) if lens is not None else None,
         index=index,
         wavelengths_um=waves if any(waves) else (),

@@ -85,6 +85,9 @@ class TiffPixels:
         series = self._series
         if series.dataoffset is None or series.keyframe.compression != 1:
             return None
+        first = series.pages[0]
+        if first is None or first.parent is not self._tiff:  # the offset is one in another file of a set
+            return None
         needed = series.dataoffset + int(np.prod(series.shape, dtype=object)) * np.dtype(series.dtype).itemsize
         if needed > self._tiff.filehandle.size:
             raise ImageError(

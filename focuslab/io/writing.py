@@ -199,9 +199,8 @@ def _imagej_layout(calibration: Calibration, axes: str) -> dict[str, Any]:
     if calibration.pixel_size_um:
         said["unit"] = "um"
         layout["resolution"] = (1 / calibration.pixel_size_um, 1 / calibration.pixel_size_um)
-    if calibration.z_step_um:
-        said["spacing"] = calibration.z_step_um
-        said["unit"] = "um"
+        if calibration.z_step_um:  # with a unit, but no pixel size, a pixel would be 1 um
+            said["spacing"] = calibration.z_step_um
     if calibration.time_step_s:
         said["finterval"] = calibration.time_step_s
     if calibration.channel_names:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from focuslab.errors import CalibrationError
 
-__all__ = ["NOMINAL_SAMPLING", "Optics"]
+__all__ = ["NOMINAL_SAMPLING", "Optics", "reasons"]
 
 NOMINAL_SAMPLING = 0.6
 
@@ -64,11 +64,7 @@ class Optics(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            reasons = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}".removeprefix(": ")
-                for e in error.errors()
-            )
-            raise CalibrationError(f"These optics are not physical: {reasons}.") from error
+            raise CalibrationError(f"These optics are not physical: {reasons(error)}.") from error
 
     @model_validator(mode="after")
     def _physical(self) -> Self:
@@ -120,3 +116,11 @@ class Optics(BaseModel):
     def defocus_um(self, radius_px: float) -> float:
         """Distance from focus in um at which the blur disc has `radius_px` camera pixels."""
         return radius_px / self._px_per_um
+
+
+def reasons(error: ValidationError) -> str:
+    """What is wrong with the numbers of a microscope, without the words of the library that found it."""
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+        for e in error.errors()
+    )
