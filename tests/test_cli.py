@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import focuslab
 from focuslab.cli import main
 from focuslab.io import read, write
 from focuslab.models.bundle import Model
@@ -219,6 +220,8 @@ def test_results_and_inputs_are_never_lost(cli, image: Path, tiny: Path, tmp_pat
     assert cli("refocus", image, "-o", image.parent, *ask)[0] == 2
     code, _, err = cli("refocus", image, "-o", image, "--overwrite", *ask)
     assert code == 2 and "input itself" in err
+    code, _, err = cli("between", image, 0, 1, "--t", 2, "-o", image, "--overwrite", "--model", tiny)
+    assert code == 2 and "input itself" in err
     assert image.read_bytes() == data
     target = tmp_path / "out.tif"
     target.write_text("precious")
@@ -239,6 +242,11 @@ def test_results_and_inputs_are_never_lost(cli, image: Path, tiny: Path, tmp_pat
 @pytest.mark.skipif(
     os.geteuid() == 0 and not shutil.which("setpriv"), reason="root writes anywhere, and setpriv is missing"
 )
+def test_the_version_is_told(cli) -> None:
+    code, said, _ = cli("--version")
+    assert code == 0 and said.strip() == f"focuslab {focuslab.__version__}"
+
+
 def test_a_read_only_folder_is_said(image: Path, tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir()

@@ -342,6 +342,7 @@ def test_provenance_keeps_what_is_zero(blurred: np.ndarray, tiny_model: Model) -
     stack = FocalStack(blurred[None], "ZYX", CALIBRATED)
     made = focuslab.refocus(stack, shift_px=0.0, focus_plane=0, model=tiny_model)
     assert made.provenance["request"] == {"shift_px": 0.0, "focus_plane": 0}
+    assert made.provenance["planes"][0]["level"] == "from z"
 
 
 def test_a_coded_region_is_drawn_at_any_shift(blurred: np.ndarray, default_model: Model) -> None:

@@ -5,22 +5,42 @@ some inputs failed ends with exit code 1.
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
+import focuslab
 from focuslab.cli import augment, between, demo, estimate, evaluate, export, gui, info, models, refocus, simulate, train
-from focuslab.cli.console import fail
+from focuslab.cli.console import fail, out
 from focuslab.errors import FocusLabError
 
 __all__ = ["app", "main"]
 
+
+def tell_version(asked: bool) -> None:
+    """Print the version, and end."""
+    if asked:
+        out.print(f"focuslab {focuslab.__version__}", markup=False)
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="focuslab",
-    help="Deblur out-of-focus microscopy images, or synthesise defocus.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def focuslab_(
+    version: Annotated[
+        bool, typer.Option("--version", callback=tell_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Deblur out-of-focus microscopy images, or synthesise defocus."""
+
+
 app.command("demo")(demo.demo)
 app.command("refocus")(refocus.refocus)
 app.command("between")(between.between)

@@ -44,7 +44,9 @@ def augment(
     focus_axis: opt.FocusAxis = None,
     series: opt.Series = None,
     model: opt.ModelName = "default",
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps; cpu, or as the manifest says.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, mps; left out: cpu, or what the manifest was made on.")
+    ] = None,
 ) -> None:
     """Make defocused copies of a data set, labels carried; run it again to go on where it was left."""
     from focuslab.augment.copies import AugmentRequest

@@ -14,15 +14,15 @@ __all__ = ["between"]
 
 def between(
     stack: Annotated[Path, typer.Argument(help="TIFF file or OME-Zarr image with a focus axis.")],
-    plane_a: Annotated[int, typer.Argument(help="Index of the plane at t = 0.")],
-    plane_b: Annotated[int, typer.Argument(help="Index of the plane at t = 1.")],
+    plane_a: Annotated[int, typer.Argument(help="Index of the plane at t = 0, from 0.")],
+    plane_b: Annotated[int, typer.Argument(help="Index of the plane at t = 1, from 0.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="TIFF file or OME-Zarr image to write.")],
     t: Annotated[float, typer.Option("--t", help="Position on the line; outside 0..1 is extrapolation.")],
     level_um: Annotated[
         tuple[float, float] | None, typer.Option(help="Distances of the two planes from focus, um.")
     ] = None,
     level_px: Annotated[tuple[float, float] | None, typer.Option(help="Blur radii of the two planes, px.")] = None,
-    focus_plane: Annotated[int | None, typer.Option(help="Index of the focal plane in focus.")] = None,
+    focus_plane: Annotated[int | None, typer.Option(help="Index of the focal plane in focus, from 0.")] = None,
     doubt: opt.Doubt = None,
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,

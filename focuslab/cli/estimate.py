@@ -80,9 +80,9 @@ def estimate(
     if rows:
         _write(output, COLUMNS, rows)
         empty = sum(row.level_px is None for row in rows)
-        out.print(
-            f"{output}: {len(rows)} planes of {len(jobs) - failed} files, {empty} without structure", markup=False
-        )
+        read = len(jobs) - failed
+        said = f"{len(rows)} plane{'s' * (len(rows) != 1)} of {read} file{'s' * (read != 1)}"
+        out.print(f"{output}: {said}, {empty} without structure", markup=False)
     if plate is not None and rows:
         unit = "um" if any(row.level_um is not None for row in rows) else "px"
         out.print(str(plate_map(of_wells(rows), plate, title=f"blur level, {unit}", unit=unit)), markup=False)

@@ -12,7 +12,9 @@ __all__ = ["gui"]
 
 
 def gui(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="TIFF files to open.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="TIFF files or OME-Zarr folders to open.")
+    ] = None,
     rgb: opt.Rgb = "per-channel",
     axes: opt.Axes = None,
     focus_axis: opt.FocusAxis = None,

@@ -35,7 +35,8 @@ Wavelength = Annotated[
     float | None, typer.Option("--wavelength-um", help="Emission wavelength, um.", rich_help_panel=_OPTICS)
 ]
 Index = Annotated[
-    float | None, typer.Option("--index", help="Refractive index of the immersion.", rich_help_panel=_OPTICS)
+    float | None,
+    typer.Option("--index", help="Refractive index of the immersion; 1 (air) if not known.", rich_help_panel=_OPTICS),
 ]
 PixelSize = Annotated[
     float | None,
@@ -62,7 +63,8 @@ Series = Annotated[
     typer.Option("--series", help="Which image of a TIFF that holds several, from 0.", rich_help_panel=_FILE),
 ]
 Doubt = Annotated[
-    float | None, typer.Option("--doubt", min=0, help="Relative error of the level to allow for: 0 crisp, 0.1 softer.")
+    float | None,
+    typer.Option("--doubt", min=0, help="Relative error of the level to allow for: 0 crisp, 0.1 (10 %) softer."),
 ]
 KeepNan = Annotated[
     Literal["refuse", "keep"],

@@ -31,7 +31,7 @@ def refocus(
     sharpest: Annotated[bool, typer.Option("--sharpest", help="Undo each plane's own blur.")] = False,
     level_um: Annotated[float | None, typer.Option(help="Distance of the planes from focus, um.")] = None,
     level_px: Annotated[float | None, typer.Option(help="Blur radius of the planes, px.")] = None,
-    focus_plane: Annotated[int | None, typer.Option(help="Index of the focal plane in focus.")] = None,
+    focus_plane: Annotated[int | None, typer.Option(help="Index of the focal plane in focus, from 0.")] = None,
     doubt: opt.Doubt = None,
     pattern: Annotated[
         str | None,

@@ -57,7 +57,10 @@ def files_in(folder: Path, files: str = "*") -> list[Path]:
         raise RequestError(f"There is no folder {folder}.")
     found = images_of(folder, files)
     if not found:
-        raise RequestError(f"No file in {folder} matches {files!r}: choose another folder or another pattern.")
+        raise RequestError(
+            f"No file in {folder} matches {files!r}: choose another folder or another pattern ('**/*' looks into "
+            "subfolders)."
+        )
     return found
 
 
@@ -146,7 +149,7 @@ def summary(provenance: dict[str, Any]) -> str:
     if not done:
         return f"{_counted(len(planes))} copied"
     levels = sorted(p["level_px"] for p in done)
-    shifts = sorted(p["shift_px"] for p in done)
+    shifts = sorted(p["shift_px"] + 0.0 for p in done)  # not -0
     spread = f"{levels[0]:.1f}" if levels[0] == levels[-1] else f"{levels[0]:.1f} to {levels[-1]:.1f}"
     moved = f"{shifts[0]:+.1f}" if shifts[0] == shifts[-1] else f"{shifts[0]:+.1f} to {shifts[-1]:+.1f}"
     sure = [p["confidence"] for p in done if "confidence" in p]

@@ -96,9 +96,9 @@ class RefocusRequest:
             for channel, known in optics.items():
                 if known is None:
                     raise CalibrationError(
-                        f"um need a calibrated image, and the {' and '.join(stack.calibration.missing(channel))} "
-                        "of this one is not known: give it (--na, --wavelength-um, --index, --pixel-size-um), or ask "
-                        "in pixels (--shift-px, --level-px)."
+                        "um need a calibrated image. Of this one is not known: "
+                        f"{', '.join(stack.calibration.missing(channel))}. Give what is missing (--na, "
+                        "--wavelength-um, --index, --pixel-size-um), or ask in pixels (--shift-px, --level-px)."
                     )
         if self.focus_plane is not None:
             planes = stack.size("Z")

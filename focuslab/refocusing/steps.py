@@ -218,12 +218,13 @@ def _provenance(
         "notes": plan.notes,
         "saturated_pixels": tally.saturated,
         "mean_intensity_drift": round(tally.drift, 6),
-        "planes": [_plane_record(p) for p in plan.planes],
+        "planes": [_plane_record(p, request) for p in plan.planes],
         **stack.history,
     }
 
 
-def _plane_record(plane: PlanePlan) -> dict[str, Any]:
+def _plane_record(plane: PlanePlan, request: RefocusRequest) -> dict[str, Any]:
+    said = "from z" if request.focus_plane is not None else "given"
     record: dict[str, Any] = {"index": list(plane.index), "shift_px": round(plane.shift_px, 4)}
     if plane.estimate is not None:
         record["structure"] = round(plane.estimate.structure, 3)
@@ -234,7 +235,7 @@ def _plane_record(plane: PlanePlan) -> dict[str, Any]:
     return {
         **record,
         "level_px": round(facts.level_px, 4),
-        "level": "estimated" if plane.estimate is not None else "given",
+        "level": "estimated" if plane.estimate is not None else said,
         "level_um": round(facts.optics.defocus_um(facts.level_px), 4),
         "doubt": round(facts.doubt, 4),
         "noise": round(facts.noise, 6),
