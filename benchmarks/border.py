@@ -83,7 +83,10 @@ def main() -> None:
     text = table("The outer 32 px / what lies inside them, PSNR in dB", [f"{level:g} px" for level in LEVELS_PX], rows)
     print(text)
     if asked.out:
-        asked.out.write_text(f"Model {model.card.name} {model.card.version} ({model.card.sha256[:12]}).\n\n{text}")
+        head = f"# The rim of an image\n\n```text\n{__doc__}```\n\n"
+        asked.out.write_text(
+            f"{head}Model {model.card.name} {model.card.version} ({model.card.sha256[:12]}).\n\n{text}"
+        )
 
 
 if __name__ == "__main__":

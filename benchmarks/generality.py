@@ -200,7 +200,7 @@ def main() -> None:
     )
     print(text)
     if asked.out:
-        asked.out.write_text(text)
+        asked.out.write_text(f"# Other structures, other optics, empty fields\n\n```text\n{__doc__}```\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Quality against the best that classical methods do: protocol Q of the project's method notes.
+"""Quality against the best that classical methods do.
 
     python benchmarks/quality.py --data FOLDER [--model NAME] [--nuclei 40] [--out FILE.md] [--quick | --model-only]
 
@@ -6,11 +6,11 @@ Truth x is a sharp field in linear light: clip((count - 110) / 1500, 0, 2.5) for
 (v - p1) / (p99.9 - p1) of the 2x2-binned 8-bit nuclei images whose names begin with a, b or c. None of them was ever
 trained on. Each is mirrored by 64 px, convolved with the full PSF of the plane (NA 0.5, 0.461 um, air, 0.645 um
 pixels), given Gaussian noise of variance 6e-4 x + 4e-6, and stored as uint16 = round(110 + 1500 x). PSNR against the
-noise-free truth, both clipped to 0..1, data range 1: mean over fields, the worst field in brackets.
+noise-free truth, both clipped to 0..1, data range 1: mean over fields, the worst field in round brackets.
 
 Classical methods get the true PSF, the same mirrored border of 100 px, and are reported at their best setting per
 level: Richardson-Lucy at 10 / 30 / 100 / 300 iterations (scikit-image's algorithm, on the GPU-less FFT path),
-Wiener at seven regularisations. "given": the model is told the level, as they are told the PSF. "blind": it
+Wiener at seven regularisations; the best setting is in square brackets. "given": the model is told the level, as they are told the PSF. "blind": it
 estimates the level from the plane.
 """
 
@@ -239,10 +239,11 @@ def main() -> None:
     ]  # fmt: skip
     parts.append(f'Empty fields answered "no structure": {sum(blank)} of {len(blank)}\n')
     card = model.card
+    head = f"# Deblurring, synthesis, level estimates\n\n```text\n{__doc__}```\n\n"
     text = f"{2 + nuclei} fields. Model {card.name} {card.version} ({card.sha256[:12]}).\n\n" + "\n".join(parts)
     print(text)
     if asked.out:
-        asked.out.write_text(text)
+        asked.out.write_text(head + text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Encode a region once and draw it at many shifts, as the slider of the plugin does."""
+"""For developers: encode a region once and draw it at many shifts, as the slider of the plugin does."""
 
 import focuslab
 from focuslab.refocusing import Engine
