@@ -182,7 +182,7 @@ def main() -> None:
     text = report(found, asked.minutes, asked.tests)
     print(text)
     if asked.out:
-        asked.out.write_text(text)
+        asked.out.write_text(f"# The published study in miniature\n\n```text\n{__doc__}```\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ pixels), given Gaussian noise of variance 6e-4 x + 4e-6, and stored as uint16 = 
 noise-free truth, both clipped to 0..1, data range 1: mean over fields, the worst field in round brackets.
 
 Classical methods get the true PSF, the same mirrored border of 100 px, and are reported at their best setting per
-level: Richardson-Lucy at 10 / 30 / 100 / 300 iterations (scikit-image's algorithm, on the GPU-less FFT path),
-Wiener at seven regularisations; the best setting is in square brackets. "given": the model is told the level, as they are told the PSF. "blind": it
-estimates the level from the plane.
+level, in square brackets: Richardson-Lucy at 10 / 30 / 100 / 300 iterations (scikit-image's algorithm, on the
+GPU-less FFT path), Wiener at seven regularisations. "given": the model is told the level, as they are told the PSF.
+"blind": it estimates the level from the plane.
 """
 
 import argparse

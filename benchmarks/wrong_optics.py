@@ -4,8 +4,9 @@
 
 Six nuclei fields that were never trained on (names beginning with a, b or c, every twelfth) are imaged by NA 0.5 on
 0.645 um pixels, 8 and 16 um out of focus, with noise as in `quality.py`, through another aperture or with aberrations
-(RMS waves by Noll index). The model takes the numbers at their word, and once more with a doubt of 0.1. Every method is told the nominal optics and the true distance. Richardson-Lucy gets the
-nominal PSF and its best of 10, 30, 100, 300 iterations. PSNR in dB, mean over fields.
+(RMS waves by Noll index). Every method is told the nominal optics and the true distance; the model takes them at their
+word, and once more with a doubt of 0.1. Richardson-Lucy gets the nominal PSF and its best of 10, 30, 100, 300
+iterations. PSNR in dB, mean over fields.
 """
 
 import argparse
