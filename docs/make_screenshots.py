@@ -15,13 +15,16 @@ from pathlib import Path
 
 import napari
 import numpy as np
+import torch
 from focuslab_napari.opening import open_file
+from napari._qt.dialogs.qt_notification import NapariQtNotification
 from qtpy.QtCore import QPoint, QSettings, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QComboBox, QLineEdit, QWidget
 
 import focuslab
 import focuslab.samples
+from focuslab.optics import Optics, defocus_volume, phantom
 
 SIZE = (1280, 860)
 SECONDS = 180.0
@@ -98,7 +101,9 @@ class Walk:
         until(lambda: not self.panel.preview.busy and self.panel.preview.layer is not None)
 
     def picture(self, name: str) -> None:
-        """Take a picture of the window."""
+        """Take a picture of the window, when messages over it have been closed."""
+        for toast in self.viewer.window._qt_window.findChildren(NapariQtNotification):
+            toast.close()
         for _ in range(10):
             QApplication.processEvents()
             time.sleep(0.03)
@@ -157,17 +162,31 @@ def walk(out: Path, folder: Path) -> None:
     again.close()
 
 
+def tilted() -> focuslab.FocalStack:
+    """Focal stack of nuclei on a slide that rises by 24 um from left to right."""
+    optics = Optics(na=0.5, wavelength_um=0.461, pixel_size_um=0.645)
+    light = torch.from_numpy(phantom("nuclei", (512, 512), seed=17, scale_px=16))
+    height = torch.linspace(0, 24, 512)
+    slices = torch.stack([light * (1 - (height / 2 - k).abs()).clamp(min=0) for k in range(13)])
+    planes = defocus_volume(slices, optics, z_step_um=2.0, focus_um=[4.0 * z for z in range(7)]).numpy()
+    planes = planes + np.random.default_rng(0).normal(0, 0.01, planes.shape)
+    counts = (110 + 1500 * planes).clip(0, 65535).astype(np.uint16)
+    known = focuslab.Calibration(pixel_size_um=0.645, z_step_um=4.0, na=0.5, index=1.0, wavelengths_um=(0.461,))
+    return focuslab.FocalStack(counts, "ZYX", known)
+
+
 def focus(out: Path) -> None:
-    """Measure a stack, map the blur of a plane."""
+    """Measure a stack of a tilted slide, map the blur of a plane."""
     path = Walk(out, "Focus")
-    path.sample()
-    path.viewer.dims.set_current_step(0, 3)
+    layer = open_file(path.viewer, Path("tilted.ome.tif"), tilted())
+    path.viewer.dims.set_current_step(0, 0)
     path.job(path.panel.measure)
     path.job(path.panel.map)
-    assert "nuclei_20x blur map" in path.viewer.layers, "there is no blur map"
+    assert f"{layer.name} blur map" in path.viewer.layers, "there is no blur map"
+    assert "From left to right it changes" in path.panel.about.text(), "the tilt is not seen"
     path.picture("focus")
     path.job(path.panel.all)
-    assert "nuclei_20x all in focus" in path.viewer.layers, "nothing is all in focus"
+    assert f"{layer.name} all in focus" in path.viewer.layers, "nothing is all in focus"
     path.close()
 
 
