@@ -86,3 +86,13 @@ def test_every_specimen_is_stopped_near_its_best() -> None:
             lost.append([10 * (error - min(errors[:3])) for error in errors])
     losses = torch.tensor(lost).mean(0)  # dB, of the stops and of the white one, to each specimen's best stop
     assert losses[3] < 0.6 * losses[:3].min()
+
+
+def test_dense_specimens_get_the_detail_of_single_pixels_where_the_camera_is_the_limit() -> None:
+    optics, level = Optics(na=0.75, wavelength_um=0.52, pixel_size_um=0.5), 8.0
+    light = torch.from_numpy(phantom("puncta", (256, 256), seed=910_003))
+    plane = defocus(light, optics, optics.defocus_um(level))[0]
+    plane = plane + (plane.clamp(min=0) / 1500).sqrt() * noise(256, 256)
+    copies = light_copies(optics, mirror_pad(plane, 64)[None, None], level, 0.01).stopped
+    binned, fine = ((copy[0, 0, 96:-96, 96:-96] - light[32:-32, 32:-32]).square().mean() for copy in copies[1:])
+    assert fine < 0.6 * binned

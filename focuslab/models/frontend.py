@@ -42,7 +42,7 @@ __all__ = [
 
 REGULARISATIONS = (30000.0, 7000.0, 1500.0)
 COPIES = len(REGULARISATIONS) + 5
-EDITION = 2  # of what the copies are: weights that were trained on others are of no use
+EDITION = 3  # of what the copies are: weights that were trained on others are of no use
 LADDER = (0.0, 2.0, 3.2, 4.8, 7.0, 10.0, 14.0, 19.0, 26.0, 35.0, 45.0)
 _LADDER_REGULARISATION = REGULARISATIONS[1]
 _REACH = 22.0  # blur radii after which a pixel no longer matters to the iterations

@@ -10,6 +10,7 @@ holds nearly all the detail that can be had; all of it where the camera, not dif
 What is found is the specimen; where diffraction does, it is imaged in focus once more.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,12 +41,14 @@ class _Course(NamedTuple):
     bins: int
     back: float  # weight of the back projector: the wider the blur, the more there is to be gained
     steps: tuple[float, ...]  # iterations after which it is stopped, for each px of the equivalent radius
+    fine: tuple[int, ...] = ()  # iterations on the camera's pixels after the last of them
 
 
 _NEAR = _Course(1, 1.0, (0.5, 0.8, 1.2, 1.8, 2.8, 4.3))
 _FAR = _Course(1, 0.3, (0.5, 0.8, 1.2, 1.8, 2.5, 3.4))
 _BINNED = _FAR._replace(bins=2)
-_STOPS = (1, 3, 5)  # those that are copies of their own
+_BINNED_FIRST = _Course(2, 0.3, (0.5, 0.8, 1.2, 1.8), (4, 8, 16))
+_STOPS = (1, 3, -1)  # those that are copies of their own
 _FAR_FROM, _BINNED_FROM = 5.0, 9.0  # equivalent radius, px
 _WIDEST = 15.0  # px for which more iterations are made
 _WINDOW = 3.0  # px in which whiteness is judged, for each px of the equivalent radius
@@ -111,28 +114,39 @@ def _filtered(optics: Optics, light: Tensor, level_px: float, radius: float, noi
 
 def _stopped(optics: Optics, light: Tensor, level_px: float, radius: float) -> list[Tensor]:
     course = _course(optics, radius)
-    data, blur = _on_grid(optics, light, level_px, course.bins)
-    back = back_projector(blur, course.back)
-    found = richardson_lucy(data, data.clamp(min=_FAINT), blur, _iterations(course, radius), back=back)
-    height, width = (n // course.bins for n in light.shape[-2:])
-    left = [(data - blur_by(specimen, blur))[..., :height, :width] for specimen in found]
-    window, wide = (max(least, _WINDOW * radius) for least in (_LEAST_WINDOW, 2 * _LEAST_WINDOW))
-    own = grain(left[-1], course.bins, wide)
-    position = stop_at([correlation(residual, course.bins, window) for residual in left], own)
-    specimens = [*(found[i] for i in _STOPS), picture_at(found, position, course.bins)]
-    return [_seen(optics, specimen, course.bins, light) for specimen in specimens]
+
+    def run(bins: int, iterations: Sequence[int], start: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
+        """Specimens on a grid, and how much more alike neighbours of what each leaves unexplained are than noise."""
+        data, blur = _on_grid(optics, light, level_px, bins)
+        start = data.clamp(min=_FAINT) if start is None else _of_size(start, data)
+        found = richardson_lucy(data, start, blur, iterations, back=back_projector(blur, course.back))
+        height, width = (n // bins for n in light.shape[-2:])
+        left = [(data - blur_by(specimen, blur))[..., :height, :width] for specimen in found]
+        own = grain(left[-1], bins, max(2 * _LEAST_WINDOW, _WINDOW * radius))
+        return found, [correlation(residual, bins, max(_LEAST_WINDOW, _WINDOW * radius)) - own for residual in left]
+
+    bins = course.bins
+    found, alike = run(bins, _iterations(course.steps, radius))
+    if course.fine:
+        found, bins = [_double(specimen) for specimen in found], 1
+        finer, more = run(bins, course.fine, found[-1])
+        found, alike = [*(_of_size(specimen, finer[0]) for specimen in found), *finer], alike + more
+    specimens = [*(found[i] for i in _STOPS), picture_at(found, stop_at(alike), bins)]
+    return [_seen(optics, specimen, bins, light) for specimen in specimens]
 
 
 def _course(optics: Optics, radius: float) -> _Course:
     if radius < _FAR_FROM:
         return _NEAR
-    return _BINNED if radius >= _BINNED_FROM or camera_limited(optics) else _FAR
+    if radius >= _BINNED_FROM:
+        return _BINNED
+    return _BINNED_FIRST if camera_limited(optics) else _FAR
 
 
-def _iterations(course: _Course, radius: float) -> list[int]:
+def _iterations(steps: Sequence[float], radius: float) -> list[int]:
     """Ascending numbers of iterations, one or more for every stop."""
     stops = [0]
-    for step in course.steps:
+    for step in steps:
         stops.append(max(round(step * min(radius, _WIDEST)), stops[-1] + 1))
     return stops[1:]
 
@@ -151,6 +165,13 @@ def _seen(optics: Optics, specimen: Tensor, bins: int, like: Tensor) -> Tensor:
         shape = (specimen.shape[-2], specimen.shape[-1])
         specimen = blur_by(specimen, otf(binned_psf(optics, 0.0, 1, like.device), shape))
     return specimen[..., : like.shape[-2], : like.shape[-1]]
+
+
+def _of_size(image: Tensor, like: Tensor) -> Tensor:
+    """Image continued, or cut, at its lower and right edge to the size of another."""
+    more = [max(n - m, 0) for n, m in zip(like.shape[-2:], image.shape[-2:], strict=True)]
+    image = F.pad(image, (0, more[1], 0, more[0]), mode="replicate")
+    return image[..., : like.shape[-2], : like.shape[-1]]
 
 
 def _tapered(image: Tensor, blur: Tensor, width: int) -> Tensor:

@@ -64,10 +64,13 @@ def grain(residual: Tensor, pixel: int, window: float) -> Tensor:
     return (2.9 * more - 4 * more.square() - _LEAST_GRAIN).clamp(min=0)
 
 
-def stop_at(correlations: Sequence[Tensor], grain: Tensor | float = 0.0) -> Tensor:
-    """Where on the scale of stops 0, 1, ... of an iteration its residual is white, from its correlation at each."""
-    falling, least = torch.stack(list(correlations)).cummin(0).values, grain + _WHITE
-    ways = [(now - least) / (now - then).clamp(min=1e-6) for now, then in pairwise(falling)]
+def stop_at(correlations: Sequence[Tensor]) -> Tensor:
+    """Where on the scale of stops 0, 1, ... of an iteration its residual is white, from its correlation at each.
+
+    What the noise has by itself, see `grain`, is to be taken off before.
+    """
+    falling = torch.stack(list(correlations)).cummin(0).values
+    ways = [(now - _WHITE) / (now - then).clamp(min=1e-6) for now, then in pairwise(falling)]
     return torch.stack(ways).clamp(0, 1).sum(0)
 
 
