@@ -56,15 +56,19 @@ def choose(box: QComboBox, text: str) -> None:
 def answer_dialog(path: str) -> None:
     """Type a path into the file dialog that is about to open, and press Enter."""
 
+    typed: list[str] = []
+
     def answer() -> None:
         dialog = QApplication.activeModalWidget()
         line = dialog.findChild(QLineEdit) if dialog is not None else None
-        if line is None:
-            QTimer.singleShot(100, answer)
-            return
-        line.clear()
-        QTest.keyClicks(line, path)
-        QTest.keyClick(line, Qt.Key.Key_Return)
+        if line is not None:
+            line.clear()
+            QTest.keyClicks(line, path)
+            QTest.keyClick(line, Qt.Key.Key_Return)
+        if line is None and typed:
+            return  # it has closed
+        typed.extend([path] * (line is not None))
+        QTimer.singleShot(1000 if typed else 100, answer)  # again, if the key came too early
 
     QTimer.singleShot(100, answer)
 
@@ -103,7 +107,7 @@ class Walk:
     def picture(self, name: str) -> None:
         """Take a picture of the window, when messages over it have been closed."""
         for toast in self.viewer.window._qt_window.findChildren(NapariQtNotification):
-            toast.close()
+            toast.hide()
         for _ in range(10):
             QApplication.processEvents()
             time.sleep(0.03)
