@@ -55,7 +55,6 @@ def choose(box: QComboBox, text: str) -> None:
 
 def answer_dialog(path: str) -> None:
     """Type a path into the file dialog that is about to open, and press Enter."""
-
     typed: list[str] = []
 
     def answer() -> None:
