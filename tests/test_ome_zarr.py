@@ -98,7 +98,7 @@ def test_refocus_and_augment(tmp_path: Path) -> None:
     copies = sorted(p.name for p in (tmp_path / "more").glob("*.zarr"))
     assert copies == ["a_defocus00.ome.zarr", "a_defocus01.ome.zarr"]
     assert focuslab.read(tmp_path / "more" / copies[0]).calibration.pixel_size_um == 0.645
-    assert "1 planes of 1 files" in run("estimate", data, "-o", tmp_path / "levels.csv")
+    assert "1 plane of 1 file, " in run("estimate", data, "-o", tmp_path / "levels.csv")
 
 
 def make_plate(path: Path) -> None:
