@@ -86,6 +86,17 @@ def planes(optics: Optics, level: float, count: int = 6) -> list[np.ndarray]:
     return [c + rng.normal(0, 0.008, c.shape) for c in clean]
 
 
+def test_a_plane_that_may_be_in_focus_is_taken_for_slightly_out_of_it() -> None:
+    scores = torch.full((3, 1 + len(TRIAL_LEVELS)), -20.0)
+    slight = TRIAL_LEVELS.index(min(TRIAL_LEVELS, key=lambda level: abs(level - 1.8)))
+    scores[:, 1 + slight], scores[:, 0] = torch.tensor([5.0, 5.0, 5.0]), torch.tensor([5.0, 9.0, 0.0])
+    level, _, doubt = safest_level(scores)
+    assert 0.6 < float(level[0]) < 1.4, "too little costs less than too much"
+    assert float(level[1]) == 0, "what is sharp is left as it is"
+    assert float(level[2]) == pytest.approx(TRIAL_LEVELS[slight], rel=1e-3)
+    assert float(doubt[0]) > 0.05 > float(doubt[2])
+
+
 def test_more_blur_is_a_higher_level(default_model: Model, optics: Optics) -> None:
     found = [
         np.median([estimate_level([p], default_model, optics).level_px for p in planes(optics, level)])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from focuslab.optics.imaging import convolve, crop, defocus, defocus_volume, mirror_pad
     from focuslab.optics.phantoms import PHANTOMS, phantom
     from focuslab.optics.pupil import otf, psf, psf_size
-    from focuslab.optics.radial import camera_otf, equivalent_radius
+    from focuslab.optics.radial import camera_otf, equivalent_radii, equivalent_radius
 
 _HOME = {
     "Camera": "camera",
@@ -20,6 +20,7 @@ _HOME = {
     "convolve": "imaging",
     "crop": "imaging",
     "defocus": "imaging",
+    "equivalent_radii": "radial",
     "equivalent_radius": "radial",
     "defocus_volume": "imaging",
     "mirror_pad": "imaging",
@@ -40,6 +41,7 @@ __all__ = [
     "crop",
     "defocus",
     "defocus_volume",
+    "equivalent_radii",
     "equivalent_radius",
     "mirror_pad",
     "otf",

@@ -23,7 +23,7 @@ from torch import Tensor
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import optics_device
 
-__all__ = ["camera_otf", "equivalent_radius", "radial_otf"]
+__all__ = ["camera_otf", "equivalent_radii", "equivalent_radius", "radial_otf"]
 
 _HIGHEST = 1.42  # cycles per binned px up to which light folds back
 _RINGS = 1024
@@ -113,15 +113,20 @@ def equivalent_radius(optics: Optics, level_px: float) -> float:
     -------
     float, from 0.7 px: of less the camera sees nothing
     """
-    return _equivalent_radius(optics.model_dump_json(), round(level_px, 3))
+    return equivalent_radii(optics, (round(level_px, 3),))[0]
+
+
+def equivalent_radii(optics: Optics, levels_px: Sequence[float]) -> tuple[float, ...]:
+    """Radii of many levels at once, see `equivalent_radius`."""
+    return _equivalent_radii(optics.model_dump_json(), tuple(levels_px))
 
 
 @lru_cache(maxsize=4096)
-def _equivalent_radius(key: str, level_px: float) -> float:
+def _equivalent_radii(key: str, levels_px: tuple[float, ...]) -> tuple[float, ...]:
     frequency = torch.linspace(0, 0.5, 1001)
-    transfer = radial_otf(Optics.model_validate_json(key), [level_px], frequency)[0] * torch.sinc(frequency)
-    below = torch.nonzero(transfer < 0.5)
-    return _DISC_HALF / float(frequency[below[0, 0]] if len(below) else frequency[-1])
+    transfer = radial_otf(Optics.model_validate_json(key), levels_px, frequency) * torch.sinc(frequency)
+    below = [torch.nonzero(one < 0.5) for one in transfer]
+    return tuple(_DISC_HALF / float(frequency[first[0, 0]] if len(first) else frequency[-1]) for first in below)
 
 
 @lru_cache(maxsize=512)

@@ -100,7 +100,7 @@ class Sharpest(nn.Module):
         scores, odds = self.estimator(gather_evidence(plane, self.optics))
         if float(torch.sigmoid(odds)) <= SURE:
             return 0.0, 0.0
-        level, _, doubt = safest_level(scores)
+        level, _, doubt = safest_level(scores, self.optics)
         return min(float(level), min(plane.shape) / 2, LADDER[-1]), float(doubt)
 
 

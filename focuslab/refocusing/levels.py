@@ -80,7 +80,7 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics
     with torch.inference_mode():
         said = [gather_evidence(torch.from_numpy(w.astype(np.float32)).to(device), optics) for w in normal]
         scores, odds = model.estimator(mean_evidence(said))
-        level, chance, doubt = safest_level(scores)
+        level, chance, doubt = safest_level(scores, optics)
     estimate = LevelEstimate(float(level), float(torch.sigmoid(odds)), float(chance), float(doubt))
     return estimate if estimate.found else replace(estimate, level_px=0.0)
 
