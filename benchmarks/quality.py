@@ -34,7 +34,7 @@ from focuslab.quality.classical import convolved, fitted_gaussian, richardson_lu
 from focuslab.stack import Calibration, FocalStack
 
 HALVED_UM = (8.0, 16.0, 24.0, 32.0)
-LEVELS_UM = (0.0, 4.0, 5.3, 8.0, 10.7, 12.0, 16.0, 19.1, 24.0, 32.0)
+LEVELS_UM = (0.0, 1.0, 2.0, 4.0, 5.3, 8.0, 10.7, 12.0, 16.0, 19.1, 24.0, 32.0)
 
 Image = NDArray[np.float32]
 

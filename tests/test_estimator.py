@@ -59,7 +59,7 @@ def test_few_faint_nuclei_are_not_taken_for_points(default_model: Model, optics:
     found = [estimate_level([few_nuclei(optics, level, seed)], default_model, optics).level_px for seed in range(5)]
     assert max(found) < 1.25 * level
     if level > 5:  # less blur cannot be told from none, and is taken for none
-        assert np.median([abs(f - level) / level for f in found]) < 0.12
+        assert np.median([abs(f - level) / level for f in found]) < 0.15
 
 
 def test_the_level_is_where_the_scores_are() -> None:

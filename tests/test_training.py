@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ import tifffile
 import torch
 from focuslab_training import callbacks, parts, systems
 from focuslab_training.data import specimens
-from focuslab_training.data.batches import MARGIN, PlaneBatch
+from focuslab_training.data.batches import MARGIN, CopyBatch, PlaneBatch
+from focuslab_training.data.copies import CopySource, copied, turned
 from focuslab_training.data.module import open_data
 from focuslab_training.data.observations import Observations
 from focuslab_training.data.simulation import Simulator
@@ -96,7 +98,7 @@ def test_bfloat16_where_the_hardware_has_it_or_it_is_asked_for(
     seen = set()
     terms = LinearSystem.terms
 
-    def watched(self: LinearSystem, batch: PlaneBatch) -> dict[str, torch.Tensor]:
+    def watched(self: LinearSystem, batch: CopyBatch) -> dict[str, torch.Tensor]:
         seen.add(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
         return terms(self, batch)
 
@@ -245,10 +247,52 @@ def test_several_microscopes_share_out_a_step() -> None:
 def test_the_loss_of_a_step_is_the_mean_over_its_microscopes() -> None:
     recipe = load_recipe("smoke", {"phantoms.count": 4})
     system = LinearSystem(LinearLatentAutoencoder(recipe.model), recipe.losses, 1e-4)
-    batches = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=64, batch=4, scenes=2).batch(3)
+    planes = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=64, batch=4, scenes=2)
+    batches = CopySource(planes).batch(3)
     with torch.no_grad():
         whole, each = system.loss(batches)[0], [system.loss((batch,))[0] for batch in batches]
     assert float(whole) == pytest.approx(float(sum(each)) / 2, rel=1e-5)
+
+
+class Counted:
+    """Planes of a simulator, and how often they were made."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.planes = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=64, batch=2, pairs=0.3)
+        self.made: list[int] = []
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[PlaneBatch, ...]:
+        self.made.append(step)
+        return self.planes.batch(step, rank, world)
+
+
+def test_copies_are_made_once_and_used_several_times() -> None:
+    recipe = load_recipe("smoke", {"phantoms.count": 4})
+    planes = Counted(recipe)
+    source = CopySource(planes, echo=3)
+    uses = [source.batch(step)[0] for step in range(24)]
+    assert sorted(planes.made) == list(range(8)), "each once"
+    told = [one.situation for one in uses]
+    assert sorted(told.count(situation) for situation in set(told))[0] == 3, "and used as often as the others"
+    assert told[:8] != sorted(told[:8], key=told.index) or len(set(told[:8])) < 8, "in no order"
+    again = CopySource(Counted(recipe), echo=3).batch(17)[0]
+    assert torch.equal(again.planes[0].copies.ladder, uses[17].planes[0].copies.ladder), "a run goes on at any step"
+
+
+def test_copies_of_a_turned_plane_are_turned_copies() -> None:
+    recipe = load_recipe("smoke", {"phantoms.count": 4})
+    planes = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=96, batch=2)
+    (batch,) = next(b for b in map(planes.batch, range(99)) if b[0].situation.given[0] > 3)
+    batch = replace(batch, recorded=(slice(None), slice(None)))
+    other = replace(
+        batch,
+        planes=tuple(torch.rot90(p, 1, (-2, -1)).flip(-1) for p in batch.planes),
+        sharp=torch.rot90(batch.sharp, 1, (-2, -1)).flip(-1),
+    )
+    ours, theirs = turned(copied(batch), 1, True), copied(other)
+    assert torch.equal(ours.sharp, theirs.sharp) and torch.equal(ours.planes[0].plane, theirs.planes[0].plane)
+    pairs = zip(ours.planes[0].copies.deconvolved, theirs.planes[0].copies.deconvolved, strict=True)
+    assert all((a - b).std() < 0.02 * a.std() for a, b in pairs), "a PSF minds no turn"
 
 
 def test_what_is_doubted_is_wrong_by_as_much() -> None:
@@ -318,7 +362,7 @@ def test_training_lowers_the_loss() -> None:
     """On one fixed batch a few dozen steps must improve on the front end's picture."""
     torch.manual_seed(0)
     recipe = load_recipe("smoke", {"losses.pairs": 0.0, "phantoms.count": 4})
-    source = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=96, batch=2)
+    source = CopySource(Simulator(load_specimens(recipe, None), recipe.optics, crop_px=96, batch=2))
     batch = next(b for b in map(source.batch, range(99)) if b[0].situation.given[0] > 4)
     system = LinearSystem(LinearLatentAutoencoder(recipe.model), recipe.losses, 2e-3)
     optimiser = system.configure_optimizers()

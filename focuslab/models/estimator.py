@@ -23,7 +23,8 @@ _LEAST_DOUBT = 0.01  # no level is read better
 _NEAR = 0.1  # relative errors beyond it add no more doubt: to a picture made for such a level, caution is no help
 _SHARP = 0.7  # px: what "sharper than all" stands for when losses are weighed
 _SLIGHT = (0.7, 0.84)  # px: answers that are smaller than all trial levels
-_LOSS, _GEOMETRIC = 63.0, 9.0  # dB for each change of log(radius + 9 px) by one: in px less, the wider the blur
+_GEOMETRIC = 9.0  # losses are linear in log(radius + 9 px): the wider the blur, the less a pixel costs
+_TOO_MUCH, _TOO_LITTLE = (80.0, 18.0), (38.0, 8.0)  # dB for each unit of it, and at most
 _NOISE_LEFT, _FOCUS_LEFT = 3.0, 0.6  # dB
 
 
@@ -102,16 +103,17 @@ def safest_level(scores: Tensor, optics: Optics | None = None) -> tuple[Tensor, 
 def _losses(answers: tuple[float, ...], true: tuple[float, ...], optics: Optics | None) -> Tensor:
     """What an answer, px, costs where another level is true, dB: (answers, true levels).
 
-    Fitted to what the bundled model, told eleven levels, makes of nuclei and phantoms at eight, by their equivalent
-    radii: too much costs more than too little, up to all that there is to lose. A plane that is left as it is keeps its
-    noise besides, and one in focus is to come back as it is.
+    Fitted to what the bundled model, told eleven levels, makes of nuclei and phantoms at nine, by their equivalent
+    radii, and a quarter more for what comes out worse than it went in: too much costs more than too little. A plane
+    that is left as it is keeps its noise besides, and one in focus is to come back as it is.
     """
 
     def scale(levels: tuple[float, ...]) -> Tensor:
         radii = equivalent_radii(optics, levels) if optics else levels
-        return _LOSS * torch.log(_GEOMETRIC + torch.tensor(radii).clamp(min=_SHARP))
+        return torch.log(_GEOMETRIC + torch.tensor(radii).clamp(min=_SHARP))
 
     excess = scale(answers)[:, None] - scale(true)
-    loss = torch.where(excess > 0, excess.clamp(max=14), (-0.6 * excess).clamp(max=8))
+    slope, most = (torch.where(excess > 0, much, little) for much, little in zip(_TOO_MUCH, _TOO_LITTLE, strict=True))
+    loss = torch.minimum(slope * excess.abs(), most)
     left, sharp = torch.tensor(answers)[:, None] == 0, torch.tensor(true) == 0
     return loss + _NOISE_LEFT * (left & ~sharp) + _FOCUS_LEFT * (~left & sharp)

@@ -19,10 +19,12 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from focuslab.errors import ModelError, RequestError
+from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.refocusing.devices import choose_device, choose_precision
 from focuslab_training.callbacks import Checkpoints, Schedule, Stop, average_of
 from focuslab_training.curve import LearningCurve, Report
-from focuslab_training.data.module import DataSet, StreamModule
+from focuslab_training.data.copies import CopySource
+from focuslab_training.data.module import DataSet, Source, StreamModule
 from focuslab_training.recipe import Part, Recipe
 from focuslab_training.systems import EstimatorSystem, LinearSystem, ReferenceSystem, System
 
@@ -88,7 +90,10 @@ def train_part(
             f"{machines.device} is one device, --devices asks for {machines.devices}: give --device {place.type}."
         )
     here = _own(place) if place.type == "cuda" and not recipe.workers else None  # workers have no GPU
-    validation = dataset.source(part, "validation", here) if dataset.split.validation else None
+    training = _with_copies(dataset.source(part, "train", here), network, here, recipe.echo, recipe.seed)
+    validation = None
+    if dataset.split.validation:
+        validation = _with_copies(dataset.source(part, "validation", here), network, here)
     callbacks: list[Callback] = [schedule, LearningCurve(folder / "curve.csv", schedule, tell), checkpoints]
     if recipe.patience is not None and validation is not None:
         callbacks.append(EarlyStopping("validation", patience=recipe.patience, check_on_train_epoch_end=False))
@@ -116,7 +121,7 @@ def train_part(
             use_distributed_sampler=False,
         )
         streams = StreamModule(
-            dataset.source(part, "train", here),
+            training,
             validation,
             validation_batches=recipe.validation_batches,
             workers=recipe.workers,
@@ -135,6 +140,13 @@ def train_part(
         system.load_state_dict(best)
     network.eval()
     return stop.seen
+
+
+def _with_copies(source: Any, network: nn.Module, device: torch.device | None, echo: int = 1, seed: int = 0) -> Source:
+    """Batches as the network takes them: ours with the copies of the front end."""
+    if not isinstance(network, LinearLatentAutoencoder):
+        return source
+    return CopySource(source, physics=network.config.copies > 0, echo=echo, seed=seed, device=device)
 
 
 def _own(place: torch.device) -> torch.device:

@@ -14,15 +14,10 @@ from torch import Tensor, nn
 
 from focuslab.errors import FocusLabError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
-from focuslab.models.border import beyond_border
 from focuslab.models.estimator import LevelEstimator, safest_level
-from focuslab.models.explain import explain_each
-from focuslab.models.frontend import NoFrontEnd, noise_sigma
 from focuslab.models.latent import LatentCode, along_line, between_codes
-from focuslab.models.networks import conditions
 from focuslab.models.reference import ReferenceAutoencoder
-from focuslab.optics import crop
-from focuslab_training.data.batches import MARGIN, PlaneBatch
+from focuslab_training.data.batches import CopyBatch
 from focuslab_training.data.observations import EvidenceBatch
 from focuslab_training.data.triplets import TripletBatch
 from focuslab_training.losses import (
@@ -121,56 +116,49 @@ class LinearSystem(System):
 
     network: LinearLatentAutoencoder
 
-    def loss(self, batch: tuple[PlaneBatch, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+    def transfer_batch_to_device(
+        self, batch: tuple[CopyBatch, ...], device: torch.device, dataloader_idx: int
+    ) -> tuple[CopyBatch, ...]:
+        """Batches on the device."""
+        return tuple(one.changed(lambda image: image.to(device)) for one in batch)
+
+    def loss(self, batch: tuple[CopyBatch, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over the situations of a step, and the terms, each a mean over those that have it."""
         each = [super(LinearSystem, self).loss(one) for one in batch]
         terms = {name: torch.stack([t[name] for _, t in each if name in t]).mean() for _, said in each for name in said}
         return torch.stack([total for total, _ in each]).mean(), terms
 
-    def terms(self, batch: PlaneBatch) -> dict[str, Tensor]:
+    def terms(self, batch: CopyBatch) -> dict[str, Tensor]:
         """One or two planes of a situation, one given level each."""
-        here, sharp, target = batch.situation, batch.sharp.to(self.device), batch.target.to(self.device)
+        here = batch.situation
         code, direction = self._encode(batch, 0)
         terms = {}
         if here.given[0] > here.focus:
             picture = self.network.decode(along_line(code, direction, here.focus - here.given[0]))
-            terms["sharpest"] = decibels(picture, sharp)
+            terms["sharpest"] = decibels(picture, batch.sharp)
         if len(here.given) == 1:
             picture = self.network.decode(along_line(code, direction, here.target - here.given[0]))
-            terms["other_level"] = decibels(picture, target)
+            terms["other_level"] = decibels(picture, batch.target)
         else:
             other, back = self._encode(batch, 1)
             first, last, target_px = torch.tensor([*here.given, here.target]).unbind()
             t = float(_way(first, last, target_px))
             line = between_codes((code, direction), (other, back), t)
-            terms["implicit"] = decibels(self.network.decode(line), target)
+            terms["implicit"] = decibels(self.network.decode(line), batch.target)
             terms["explicit"] = direction_gap(code, direction, other)
         return terms
 
-    def picture(self, batch: tuple[PlaneBatch, ...]) -> Tensor:
+    def picture(self, batch: tuple[CopyBatch, ...]) -> Tensor:
         """Plane, sharpest, truth."""
         first = batch[0]
         code, direction = self._encode(first, 0)
         here = first.situation
         made = self.network.decode(along_line(code, direction, here.focus - here.given[0]))
-        return _side_by_side(crop(first.planes[0], MARGIN), made, first.sharp)
+        return _side_by_side(first.planes[0].plane, made, first.sharp)
 
-    def _encode(self, batch: PlaneBatch, which: int) -> tuple[LatentCode, LatentCode]:
-        here, plane = batch.situation, batch.planes[which].to(self.device)
-        level, optics = here.given[which], here.front_end.optics
-        inner = crop(plane, MARGIN)  # what lies beyond a border has no noise
-        noises = noise_sigma(inner)
-        said = explain_each(inner[:, 0], optics, level, noises.tolist())
-        floor = torch.tensor([e.floor for e in said], device=self.device).view(-1, 1, 1, 1)
-        surplus = torch.tensor([e.surplus for e in said], device=self.device)
-        noise = noises * surplus
-        physics = here.front_end if self.network.config.copies else NoFrontEnd()
-        margin = min(physics.radius(level, here.rungs), MARGIN)
-        with torch.no_grad():
-            seen = crop(beyond_border(plane, batch.recorded, optics, level, floor), MARGIN - margin)
-            copies = physics.copies(seen, level, noise, here.rungs, margin=margin, floor=floor)
-        condition = torch.cat([conditions(optics, level, one, here.doubt, self.device) for one in noise.tolist()])
-        return self.network.encode(inner, copies, condition)
+    def _encode(self, batch: CopyBatch, which: int) -> tuple[LatentCode, LatentCode]:
+        one = batch.planes[which]
+        return self.network.encode(one.plane, one.copies, one.condition)
 
 
 class ReferenceSystem(System):

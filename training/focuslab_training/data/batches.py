@@ -1,12 +1,13 @@
 """What a model learns from: planes at known levels, and how their field looks elsewhere."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from focuslab.models.frontend import PhysicsFrontEnd
+from focuslab.models.frontend import PhysicsCopies, PhysicsFrontEnd
 
-__all__ = ["MARGIN", "PlaneBatch", "Situation"]
+__all__ = ["MARGIN", "CopiedPlane", "CopyBatch", "PlaneBatch", "Situation"]
 
 MARGIN = 96  # px around a crop that the front end may look at
 
@@ -52,3 +53,37 @@ class PlaneBatch:
     sharp: Tensor
     target: Tensor
     recorded: tuple[slice, slice] = (slice(None), slice(None))
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedPlane:
+    """A plane (B, 1, Y, X) without its margin, what the front end makes of it, and its condition (B, 5)."""
+
+    plane: Tensor
+    copies: PhysicsCopies
+    condition: Tensor
+
+    def changed(self, image: Callable[[Tensor], Tensor]) -> "CopiedPlane":
+        """The same with all images changed alike."""
+        copies = replace(
+            self.copies,
+            deconvolved=tuple(image(copy) for copy in self.copies.deconvolved),
+            ladder=image(self.copies.ladder),
+            source=image(self.copies.source),
+        )
+        return CopiedPlane(image(self.plane), copies, self.condition.to(copies.ladder.device))
+
+
+@dataclass(frozen=True, slots=True)
+class CopyBatch:
+    """A `PlaneBatch` as the network takes it."""
+
+    situation: Situation
+    planes: tuple[CopiedPlane, ...]
+    sharp: Tensor
+    target: Tensor
+
+    def changed(self, image: Callable[[Tensor], Tensor]) -> "CopyBatch":
+        """The same with all images changed alike."""
+        planes = tuple(plane.changed(image) for plane in self.planes)
+        return CopyBatch(self.situation, planes, image(self.sharp), image(self.target))
