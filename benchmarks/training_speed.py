@@ -5,11 +5,10 @@
 Ours is trained in bfloat16 where the device has it, as the recipe does; the first line printed says which it was.
 
 Forward, backward and optimiser step on batches that are ready: planes with their margin for ours, triplets for the
-published one. The copies of the physics front end are made anew for every batch and are part of the time; as in the
-recipe, a batch is used for `echo` steps, turned and mirrored. Ours trains 4 crops of the size of its recipe, which
-share the margin of the front end and are counted by their area (192 px: 2.25 crops of 128), or 8 crops of 128 px; the
-published one 8 of 128 px. Both train one plane (the published baseline encodes and decodes both ends of a triplet) and
-two (its explicit regime adds the middle).
+published one. The copies of the physics front end are made anew for every step and are part of the time. Ours trains 4
+crops of the size of its recipe, which share the margin of the front end and are counted by their area (192 px: 2.25
+crops of 128), or 8 crops of 128 px; the published one 8 of 128 px. Both train one plane (the published baseline encodes
+and decodes both ends of a triplet) and two (its explicit regime adds the middle).
 """
 
 import argparse
@@ -29,7 +28,7 @@ from focuslab.models.reference import ReferenceAutoencoder
 from focuslab.refocusing.devices import choose_device, choose_precision
 
 SIDE, BATCH = 128, 8
-BATCHES = 8  # whose uses are shuffled, see `CopySource`
+BATCHES = 8
 
 
 class Ready:
@@ -103,8 +102,8 @@ def main() -> None:
         system.to(device).network.to(memory_format=torch.channels_last)
         planes = open_data(recipe, None).source("autoencoder", "train", device)
         ready = Ready([planes.batch(i) for i in range(BATCHES)])
-        copies = CopySource(ready, echo=recipe.echo, seed=recipe.seed, device=device)
-        runs[name] = partial(rate, system, copies, BATCHES * recipe.echo, precision)
+        copies = CopySource(ready, device=device)
+        runs[name] = partial(rate, system, copies, BATCHES, precision)
     for regime in ("baseline", "explicit"):
         recipe = load_recipe(f"reference-{regime}", {**few, **small, "stacks": stacks})
         system = ReferenceSystem(ReferenceAutoencoder(), recipe.losses, 1e-4).to(device)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +17,8 @@ import tifffile
 import torch
 from focuslab_training import callbacks, parts, systems
 from focuslab_training.data import specimens
-from focuslab_training.data.batches import MARGIN, CopyBatch, PlaneBatch
-from focuslab_training.data.copies import CopySource, copied, turned
+from focuslab_training.data.batches import MARGIN, CopyBatch
+from focuslab_training.data.copies import CopySource, copied
 from focuslab_training.data.module import open_data
 from focuslab_training.data.observations import Observations
 from focuslab_training.data.simulation import Simulator
@@ -254,45 +253,19 @@ def test_the_loss_of_a_step_is_the_mean_over_its_microscopes() -> None:
     assert float(whole) == pytest.approx(float(sum(each)) / 2, rel=1e-5)
 
 
-class Counted:
-    """Planes of a simulator, and how often they were made."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.planes = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=64, batch=2, pairs=0.3)
-        self.made: list[int] = []
-
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[PlaneBatch, ...]:
-        self.made.append(step)
-        return self.planes.batch(step, rank, world)
-
-
-def test_copies_are_made_once_and_used_several_times() -> None:
+def test_copies_are_made_in_float32_and_without_gradients() -> None:
     recipe = load_recipe("smoke", {"phantoms.count": 4})
-    planes = Counted(recipe)
-    source = CopySource(planes, echo=3)
-    uses = [source.batch(step)[0] for step in range(24)]
-    assert sorted(planes.made) == list(range(8)), "each once"
-    told = [one.situation for one in uses]
-    assert sorted(told.count(situation) for situation in set(told))[0] == 3, "and used as often as the others"
-    assert told[:8] != sorted(told[:8], key=told.index) or len(set(told[:8])) < 8, "in no order"
-    again = CopySource(Counted(recipe), echo=3).batch(17)[0]
-    assert torch.equal(again.planes[0].copies.ladder, uses[17].planes[0].copies.ladder), "a run goes on at any step"
-
-
-def test_copies_of_a_turned_plane_are_turned_copies() -> None:
-    recipe = load_recipe("smoke", {"phantoms.count": 4})
-    planes = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=96, batch=2)
+    planes = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=64, batch=2)
     (batch,) = next(b for b in map(planes.batch, range(99)) if b[0].situation.given[0] > 3)
-    batch = replace(batch, recorded=(slice(None), slice(None)))
-    other = replace(
-        batch,
-        planes=tuple(torch.rot90(p, 1, (-2, -1)).flip(-1) for p in batch.planes),
-        sharp=torch.rot90(batch.sharp, 1, (-2, -1)).flip(-1),
-    )
-    ours, theirs = turned(copied(batch), 1, True), copied(other)
-    assert torch.equal(ours.sharp, theirs.sharp) and torch.equal(ours.planes[0].plane, theirs.planes[0].plane)
-    pairs = zip(ours.planes[0].copies.deconvolved, theirs.planes[0].copies.deconvolved, strict=True)
-    assert all((a - b).std() < 0.02 * a.std() for a, b in pairs), "a PSF minds no turn"
+    ours, bare = copied(batch), copied(batch, physics=False)
+    assert len(ours.planes[0].copies.deconvolved) == recipe.model.copies and not bare.planes[0].copies.deconvolved
+    assert ours.planes[0].plane.shape == ours.sharp.shape and torch.equal(ours.planes[0].plane, bare.planes[0].plane)
+    moved = ours.to(torch.device("meta"))
+    for one in (ours, moved):
+        copies = one.planes[0].copies
+        for image in (*copies.deconvolved, copies.ladder, one.sharp, one.planes[0].condition):
+            assert image.dtype == torch.float32 and not image.requires_grad and image.device == one.target.device
+    assert moved.target.device.type == "meta"
 
 
 def test_what_is_doubted_is_wrong_by_as_much() -> None:

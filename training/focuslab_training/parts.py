@@ -90,7 +90,7 @@ def train_part(
             f"{machines.device} is one device, --devices asks for {machines.devices}: give --device {place.type}."
         )
     here = _own(place) if place.type == "cuda" and not recipe.workers else None  # workers have no GPU
-    training = _with_copies(dataset.source(part, "train", here), network, here, recipe.echo, recipe.seed)
+    training = _with_copies(dataset.source(part, "train", here), network, here)
     validation = None
     if dataset.split.validation:
         validation = _with_copies(dataset.source(part, "validation", here), network, here)
@@ -142,11 +142,11 @@ def train_part(
     return stop.seen
 
 
-def _with_copies(source: Any, network: nn.Module, device: torch.device | None, echo: int = 1, seed: int = 0) -> Source:
+def _with_copies(source: Any, network: nn.Module, device: torch.device | None) -> Source:
     """Batches as the network takes them: ours with the copies of the front end."""
     if not isinstance(network, LinearLatentAutoencoder):
         return source
-    return CopySource(source, physics=network.config.copies > 0, echo=echo, seed=seed, device=device)
+    return CopySource(source, physics=network.config.copies > 0, device=device)
 
 
 def _own(place: torch.device) -> torch.device:

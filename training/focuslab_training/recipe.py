@@ -204,7 +204,6 @@ class Recipe(_Section):
     batch: int = Field(default=4, ge=1, description="crops per step, over all devices")
     scenes: int = Field(default=1, ge=1, description="simulated microscopes per step, which share out its crops")
     renew: float = Field(default=0.03, ge=0, le=1, description="new ones of each of them per step")
-    echo: int = Field(default=1, ge=1, description="steps that each batch of ours is used for, turned and mirrored")
     learning_rate: float = Field(default=5e-4, gt=0)
     minutes: dict[Part, PositiveFloat] = Field(
         default={"autoencoder": 60.0, "estimator": 20.0},

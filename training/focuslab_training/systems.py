@@ -120,7 +120,7 @@ class LinearSystem(System):
         self, batch: tuple[CopyBatch, ...], device: torch.device, dataloader_idx: int
     ) -> tuple[CopyBatch, ...]:
         """Batches on the device."""
-        return tuple(one.changed(lambda image: image.to(device)) for one in batch)
+        return tuple(one.to(device) for one in batch)
 
     def loss(self, batch: tuple[CopyBatch, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over the situations of a step, and the terms, each a mean over those that have it."""

@@ -1,8 +1,8 @@
 """What a model learns from: planes at known levels, and how their field looks elsewhere."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from focuslab.models.frontend import PhysicsCopies, PhysicsFrontEnd
@@ -63,15 +63,15 @@ class CopiedPlane:
     copies: PhysicsCopies
     condition: Tensor
 
-    def changed(self, image: Callable[[Tensor], Tensor]) -> "CopiedPlane":
-        """The same with all images changed alike."""
+    def to(self, device: torch.device) -> "CopiedPlane":
+        """The same on a device."""
         copies = replace(
             self.copies,
-            deconvolved=tuple(image(copy) for copy in self.copies.deconvolved),
-            ladder=image(self.copies.ladder),
-            source=image(self.copies.source),
+            deconvolved=tuple(copy.to(device) for copy in self.copies.deconvolved),
+            ladder=self.copies.ladder.to(device),
+            source=self.copies.source.to(device),
         )
-        return CopiedPlane(image(self.plane), copies, self.condition.to(copies.ladder.device))
+        return CopiedPlane(self.plane.to(device), copies, self.condition.to(device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class CopyBatch:
     sharp: Tensor
     target: Tensor
 
-    def changed(self, image: Callable[[Tensor], Tensor]) -> "CopyBatch":
-        """The same with all images changed alike."""
-        planes = tuple(plane.changed(image) for plane in self.planes)
-        return CopyBatch(self.situation, planes, image(self.sharp), image(self.target))
+    def to(self, device: torch.device) -> "CopyBatch":
+        """The same on a device."""
+        planes = tuple(plane.to(device) for plane in self.planes)
+        return CopyBatch(self.situation, planes, self.sharp.to(device), self.target.to(device))

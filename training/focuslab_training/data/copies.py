@@ -1,19 +1,8 @@
-"""Batches with the copies that the front end makes of their planes.
-
-Copies cost more than a step of the network and do not depend on what it has learnt. So they are made before it, in
-float32 as the engine makes them, and each batch is used for several steps (data echoing [1]_): turned and mirrored as a
-whole, which no PSF minds, and among the uses of a few other batches, so that no two steps in a row are alike.
-
-References
-----------
-.. [1] D. Choi et al., "Faster Neural Network Training with Data Echoing", 2019, arXiv:1907.05550.
-"""
+"""Batches with the copies that the front end makes of their planes, in float32 as the engine makes them."""
 
 from typing import Protocol
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from focuslab.models.border import beyond_border
 from focuslab.models.explain import explain_each
@@ -22,9 +11,7 @@ from focuslab.models.networks import conditions
 from focuslab.optics import crop
 from focuslab_training.data.batches import MARGIN, CopiedPlane, CopyBatch, PlaneBatch
 
-__all__ = ["CopySource", "PlaneSource", "copied", "turned"]
-
-_TOGETHER = 8  # batches whose uses are shuffled
+__all__ = ["CopySource", "PlaneSource", "copied"]
 
 
 class PlaneSource(Protocol):
@@ -36,7 +23,7 @@ class PlaneSource(Protocol):
 
 
 class CopySource:
-    """Endless batches with copies; those of a step are a function of the seed and the step alone.
+    """Batches as a network of ours takes them.
 
     Parameters
     ----------
@@ -44,43 +31,16 @@ class CopySource:
         Makes the planes.
     physics
         Whether the network has a front end.
-    echo
-        Steps that each batch is used for; with one, batches come as they are.
-    seed
-        The same seed gives the same order.
     device
         Where copies are made; where the planes are if none is given.
     """
 
-    def __init__(
-        self,
-        source: PlaneSource,
-        *,
-        physics: bool = True,
-        echo: int = 1,
-        seed: int = 0,
-        device: torch.device | None = None,
-    ) -> None:
-        self.source, self.physics, self.echo, self.seed, self.device = source, physics, echo, seed, device
-        self._kept: dict[int, tuple[CopyBatch, ...]] = {}
+    def __init__(self, source: PlaneSource, *, physics: bool = True, device: torch.device | None = None) -> None:
+        self.source, self.physics, self.device = source, physics, device
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[CopyBatch, ...]:
         """Batches of a step, or the share of one of `world` processes."""
-        if self.echo == 1:
-            return self._made(step, rank, world)
-        round_, place = divmod(step, _TOGETHER * self.echo)
-        first = round_ * _TOGETHER
-        order = np.random.default_rng([self.seed, round_, 3]).permutation(_TOGETHER * self.echo)
-        number = first + int(order[place]) % _TOGETHER
-        self._kept = {n: kept for n, kept in self._kept.items() if n >= first}
-        if number not in self._kept:
-            self._kept[number] = self._made(number, rank, world)
-        rng = np.random.default_rng([self.seed, step, 4])
-        turn, flip = int(rng.integers(4)), bool(rng.integers(2))
-        return tuple(turned(one, turn, flip) for one in self._kept[number])
-
-    def _made(self, number: int, rank: int, world: int) -> tuple[CopyBatch, ...]:
-        return tuple(copied(one, self.physics, self.device) for one in self.source.batch(number, rank, world))
+        return tuple(copied(one, self.physics, self.device) for one in self.source.batch(step, rank, world))
 
 
 @torch.no_grad()
@@ -105,13 +65,3 @@ def _copied(batch: PlaneBatch, which: int, physics: bool, device: torch.device) 
     copies = maker.copies(seen, level, noise, here.rungs, margin=margin, floor=floor)
     condition = torch.cat([conditions(optics, level, one, here.doubt, device) for one in noise.tolist()])
     return CopiedPlane(inner, copies, condition)
-
-
-def turned(batch: CopyBatch, turn: int, flip: bool) -> CopyBatch:
-    """A batch by quarters of a turn, and mirrored."""
-
-    def image(x: Tensor) -> Tensor:
-        x = torch.rot90(x, turn, (-2, -1))
-        return (x.flip(-1) if flip else x).contiguous()
-
-    return batch.changed(image)
