@@ -220,7 +220,7 @@ class Recipe(_Section):
     patience: int | None = Field(default=None, ge=1, description="validations without progress before stopping")
     checkpoint_minutes: float = Field(default=3.0, gt=0)
     planes_first: int = Field(default=64, ge=1, description="planes that the estimator sees before its first step")
-    workers: int = Field(default=0, ge=0, description="processes that read and simulate")
+    workers: int = Field(default=0, ge=0, description="processes that read, simulate and make copies")
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
