@@ -25,7 +25,8 @@ _SHARP = 0.7  # px: what "sharper than all" stands for when losses are weighed
 _SLIGHT = (0.7, 0.84)  # px: answers that are smaller than all trial levels
 _GEOMETRIC = 9.0  # losses are linear in log(radius + 9 px): the wider the blur, the less a pixel costs
 _TOO_MUCH, _TOO_LITTLE = (80.0, 18.0), (38.0, 8.0)  # dB for each unit of it, and at most
-_NOISE_LEFT, _FOCUS_LEFT = 3.0, 0.6  # dB
+_NOISE_LEFT = 3.0  # dB that a plane out of focus loses besides where it is left as it is: it keeps its noise
+_FOCUS_LEFT = 0.6  # dB that a plane in focus is taken to lose where it is not: it is to come back as it is
 
 
 class EstimatorConfig(BaseModel):
@@ -103,9 +104,8 @@ def safest_level(scores: Tensor, optics: Optics | None = None) -> tuple[Tensor, 
 def _losses(answers: tuple[float, ...], true: tuple[float, ...], optics: Optics | None) -> Tensor:
     """What an answer, px, costs where another level is true, dB: (answers, true levels).
 
-    Fitted to what the bundled model, told eleven levels, makes of nuclei and phantoms at nine, by their equivalent
-    radii, and a quarter more for what comes out worse than it went in: too much costs more than too little. A plane
-    that is left as it is keeps its noise besides, and one in focus is to come back as it is.
+    Fitted to what the bundled model, told up to eleven levels, makes of nuclei at nine and of phantoms at six, by their
+    equivalent radii, and a quarter more where too much comes out worse than it went in.
     """
 
     def scale(levels: tuple[float, ...]) -> Tensor:
