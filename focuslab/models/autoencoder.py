@@ -129,9 +129,8 @@ def blend(sharp: Tensor, sources: Sequence[Tensor], mix: Tensor) -> Tensor:
         (B, K, Y / 4, X / 4) weights; 0 leaves `sharp` as it is.
     """
     with torch.autocast(sharp.device.type, enabled=False):
-        blended = sharp
-        for weight, source in zip(torch.split(mix.float(), 1, 1), sources, strict=True):
-            weight = F.interpolate(weight.contiguous(), scale_factor=4, mode="bilinear", align_corners=False)
+        blended, weights = sharp, F.interpolate(mix.float(), scale_factor=4, mode="bilinear", align_corners=False)
+        for weight, source in zip(torch.split(weights, 1, 1), sources, strict=True):
             blended = torch.addcmul(blended, weight, source - sharp)
         return blended
 

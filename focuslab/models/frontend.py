@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from focuslab.models.light import fast_sized, light_copies
+from focuslab.models.whiteness import blind_to_structure
 from focuslab.models.wiener import LEAST_NOISE, kernel_radius, wiener_transfers
 from focuslab.optics.imaging import crop
 from focuslab.optics.optics import Optics
@@ -83,8 +83,7 @@ def noise_sigma(plane: Tensor) -> Tensor:
     .. [1] J. Immerkaer, "Fast noise variance estimation", Comput. Vis. Image Underst. 64, 300 (1996),
            doi 10.1006/cviu.1996.0060.
     """
-    mask = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]], device=plane.device)
-    response = F.conv2d(plane.float(), mask[None, None])
+    response = blind_to_structure(plane.float())
     return response.abs().flatten(1).mean(1) * math.sqrt(math.pi / 2) / 6
 
 

@@ -24,11 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["GRID", "correlation", "grain", "picture_at", "stop_at"]
+__all__ = ["GRID", "blind_to_structure", "correlation", "grain", "picture_at", "stop_at"]
 
 GRID = 8  # px of the camera, of the grid on which it is judged
 _WHITE = -0.04  # correlation where to stop: some of the noise is always taken up
-_MASK = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
 _LEAST_GRAIN = 0.1  # as much as may be found in white noise
 
 
@@ -59,9 +58,17 @@ def grain(residual: Tensor, pixel: int, window: float) -> Tensor:
     Behind the mask, neighbours of white noise have the correlation -2/3, of noise with a Gaussian spectrum and the
     correlation g more by x, where g is about 2.9 x - 4 x^2 (within 0.02 up to g = 0.5).
     """
-    mask = torch.tensor(_MASK, device=residual.device)[None, None]
-    more = correlation(F.conv2d(F.pad(residual, [1] * 4, mode="replicate"), mask), pixel, window) + 2 / 3
+    masked = blind_to_structure(F.pad(residual, [1] * 4, mode="replicate"))
+    more = correlation(masked, pixel, window) + 2 / 3
     return (2.9 * more - 4 * more.square() - _LEAST_GRAIN).clamp(min=0)
+
+
+def blind_to_structure(image: Tensor) -> Tensor:
+    """Image (..., Y, X) behind a mask that is blind to structure up to second order [2]_: (..., Y - 2, X - 2).
+
+    Its taps are (1 -2 1) along both axes, the second difference of second differences.
+    """
+    return image.diff(n=2, dim=-2).diff(n=2, dim=-1)
 
 
 def stop_at(correlations: Sequence[Tensor]) -> Tensor:

@@ -157,8 +157,9 @@ class LinearSystem(System):
         return _side_by_side(first.planes[0].plane, made, first.sharp)
 
     def _encode(self, batch: CopyBatch, which: int) -> tuple[LatentCode, LatentCode]:
-        one = batch.planes[which]
-        return self.network.encode(one.plane, one.copies, one.condition)
+        one, here = batch.planes[which], batch.situation
+        kept = len(here.given) > 1 or abs(here.target - here.given[0]) < max(here.given[0], 1.0)
+        return self.network.encode(one.plane, one.copies, one.condition, remainder=kept)  # none where it has faded
 
 
 class ReferenceSystem(System):

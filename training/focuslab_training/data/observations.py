@@ -14,7 +14,8 @@ from torch import Tensor
 
 from focuslab.models.evidence import CURVES, SPECTRUM_BINS, TRIAL_LEVELS, Evidence, gather_evidence
 from focuslab.optics import Optics, camera_otf, mirror_pad
-from focuslab_training.data.simulation import draw_level, draw_optics, expose, log_uniform
+from focuslab_training.data.draws import draw_level, draw_optics, log_uniform
+from focuslab_training.data.simulation import expose
 from focuslab_training.data.specimens import SpecimenPool
 from focuslab_training.recipe import OpticsRange
 

@@ -22,17 +22,15 @@ from focuslab.models.frontend import PhysicsFrontEnd, bracket, exact_rungs
 from focuslab.models.wiener import sharpest
 from focuslab.optics import Optics, camera_otf, otf, psf
 from focuslab_training.data.batches import MARGIN, PlaneBatch, Situation
+from focuslab_training.data.draws import draw_level, draw_optics, draw_real, log_uniform
 from focuslab_training.data.specimens import SpecimenPool
 from focuslab_training.recipe import OpticsRange
 
-__all__ = ["Scene", "Simulator", "draw_level", "draw_optics", "draw_real", "expose", "log_uniform"]
+__all__ = ["Scene", "Simulator", "expose"]
 
 _POOL = 300
 _FIRST = 60  # scenes in play at the start
-_COARSE = 1.5  # sampling number
 _OFFSET = 3.0  # px of error of a level for each unit of doubt, besides its relative error
-_APERTURE = 0.6  # relative error of an aperture for each unit of doubt
-_WAVES = 0.3  # standard deviation of astigmatism, coma and trefoil; twice as much of spherical aberration
 _BORDERS = 0.15  # chance of each side of a crop to be the border of its image
 
 
@@ -53,43 +51,6 @@ class Scene:
     situation: Situation
     camera: tuple[float, float]
     transfer: Tensor
-
-
-def draw_optics(ranges: OpticsRange, rng: np.random.Generator) -> Optics:
-    """Draw a microscope whose Airy radius on the camera is within the range."""
-    while True:
-        index = float(rng.choice(ranges.index))
-        optics = Optics(
-            na=index * log_uniform(rng, *ranges.na_over_index),
-            index=index,
-            wavelength_um=float(rng.uniform(*ranges.wavelength_um)),
-            pixel_size_um=log_uniform(rng, *ranges.pixel_size_um),
-        )
-        if optics.airy_radius_px <= ranges.largest_airy_px:
-            return optics
-
-
-def draw_level(ranges: OpticsRange, rng: np.random.Generator) -> float:
-    """Draw a blur level, px: some planes in focus, some hardly blurred, the others evenly on a logarithmic scale."""
-    draw = rng.random()
-    if draw < 0.1:
-        return 0.0
-    if draw < 0.2:
-        return float(rng.uniform(0, 2))
-    return log_uniform(rng, 1.5, ranges.largest_level_px)
-
-
-def draw_real(optics: Optics, doubt: float, rng: np.random.Generator) -> Optics:
-    """Draw the objective that is really there: another aperture, spherical aberration, astigmatism, coma.
-
-    A camera that undersamples by far sees little of aberrations, and their PSF would take seconds: none there.
-    """
-    na = optics.na * float(np.exp(rng.normal(0, _APERTURE * doubt)))
-    if optics.sampling > _COARSE:
-        return optics.replace(na=min(na, 0.97 * optics.index))
-    spread = _WAVES * doubt
-    waves = {noll: float(rng.normal(0, 2 * spread if noll == 11 else spread)) for noll in (5, 6, 7, 8, 11)}
-    return optics.replace(na=min(na, 0.97 * optics.index), zernike_waves=waves)
 
 
 def expose(image: Tensor, photons: float, read: float, generator: torch.Generator) -> Tensor:
@@ -136,14 +97,8 @@ class Simulator:
         device: torch.device | None = None,
     ) -> None:
         self.ranges, self.device = ranges, device
-        self.crop, self.size, self.scenes, self.pairs, self.renew, self.seed = (
-            crop_px,
-            batch,
-            scenes,
-            pairs,
-            renew,
-            seed,
-        )
+        self.crop, self.size, self.seed = crop_px, batch, seed
+        self.scenes, self.pairs, self.renew = scenes, pairs, renew
         self._specimens = [specimens.share(i, scenes) for i in range(scenes)]
         self._scenes: OrderedDict[int, Scene] = OrderedDict()
 
@@ -280,8 +235,3 @@ class Simulator:
             if levels[i] == 0:
                 blur[i] = sharp
         return torch.stack(blur)
-
-
-def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Draw a number whose logarithm is uniform."""
-    return float(math.exp(rng.uniform(math.log(low), math.log(high))))
