@@ -18,7 +18,7 @@ import torch
 from focuslab_training import callbacks, parts, systems
 from focuslab_training.data import specimens
 from focuslab_training.data.batches import MARGIN, CopyBatch
-from focuslab_training.data.copies import CopySource, copied
+from focuslab_training.data.copies import CopySource, copies_of
 from focuslab_training.data.module import open_data
 from focuslab_training.data.observations import Observations
 from focuslab_training.data.simulation import Simulator
@@ -253,11 +253,32 @@ def test_the_loss_of_a_step_is_the_mean_over_its_microscopes() -> None:
     assert float(whole) == pytest.approx(float(sum(each)) / 2, rel=1e-5)
 
 
+def test_a_remainder_is_made_only_where_a_picture_keeps_some_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe("smoke", {"phantoms.count": 4})
+    system = LinearSystem(LinearLatentAutoencoder(recipe.model), recipe.losses, 1e-4)
+    network, encode, asked = system.network, system.network.encode, []
+
+    def watched(*given: object, remainder: bool, always: bool = False) -> object:
+        asked.append(remainder)
+        return encode(*given, remainder=remainder or always)
+
+    planes = CopySource(Simulator(load_specimens(recipe, None), recipe.optics, crop_px=64, batch=2))
+    for step in range(12):
+        (batch,) = planes.batch(step)
+        monkeypatch.setattr(network, "encode", watched)
+        with torch.no_grad():
+            as_needed = system.terms(batch)
+            monkeypatch.setattr(network, "encode", partial(watched, always=True))
+            always = system.terms(batch)
+        assert as_needed == always
+    assert {True, False} <= set(asked)
+
+
 def test_copies_are_made_in_float32_and_without_gradients() -> None:
     recipe = load_recipe("smoke", {"phantoms.count": 4})
     planes = Simulator(load_specimens(recipe, None), recipe.optics, crop_px=64, batch=2)
     (batch,) = next(b for b in map(planes.batch, range(99)) if b[0].situation.given[0] > 3)
-    ours, bare = copied(batch), copied(batch, physics=False)
+    ours, bare = copies_of(batch), copies_of(batch, physics=False)
     assert len(ours.planes[0].copies.deconvolved) == recipe.model.copies and not bare.planes[0].copies.deconvolved
     assert ours.planes[0].plane.shape == ours.sharp.shape and torch.equal(ours.planes[0].plane, bare.planes[0].plane)
     moved = ours.to(torch.device("meta"))

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-__all__ = ["SCALES", "Encoded", "LatentCode", "along_line", "between_codes", "fade", "window"]
+__all__ = ["SCALES", "Encoded", "LatentCode", "along_line", "between_codes", "fade", "keeps_remainder", "window"]
 
 SCALES = (4, 8)  # px per pixel of the feature maps, fine and coarse
 
@@ -138,6 +138,11 @@ def between_codes(a: Encoded, b: Encoded, t: float) -> LatentCode:
 def fade(shift: float | Tensor, level: Tensor) -> Tensor:
     """Share of the remainder left after a shift: 1 at shift 0, flat there, 0 from one `level` (>= 1 px) away on."""
     return _cosine(torch.as_tensor(shift, device=level.device).abs() / level.clamp(min=1.0))
+
+
+def keeps_remainder(level_px: float, *shifts: float) -> bool:
+    """Whether any shift, px, of a code at a level keeps something of its remainder."""
+    return any(float(fade(shift, torch.tensor(level_px))) > 0 for shift in shifts)
 
 
 def _cosine(way: Tensor) -> Tensor:

@@ -35,18 +35,19 @@ _CONDITIONS = 9  # numbers that `_expand` makes of a condition
 
 
 def conditions(
-    optics: Optics, level_px: float, noise: float, doubt: float = 0.0, device: torch.device | None = None
+    optics: Optics, level_px: float, noise: Tensor | float, doubt: float = 0.0, device: torch.device | None = None
 ) -> Tensor:
-    """What the encoder is told of a plane.
+    """What the encoder is told of planes of one level, their noise being one number or (B,).
 
     Returns
     -------
-    Tensor (1, 5)
+    Tensor (1, 5) or (B, 5)
         Blur level, px; sampling number; standard deviation of the noise; equivalent radius of the blur, px; doubt, the
         relative error to be expected of the level.
     """
-    facts = [level_px, optics.sampling, noise, equivalent_radius(optics, level_px), doubt]
-    return torch.tensor([facts], device=device)
+    noise = torch.as_tensor(noise, dtype=torch.float32, device=device).view(-1)
+    facts = (level_px, optics.sampling, noise, equivalent_radius(optics, level_px), doubt)
+    return torch.stack([torch.as_tensor(fact, device=device).expand_as(noise) for fact in facts], 1)
 
 
 class AutoencoderConfig(BaseModel):

@@ -18,15 +18,15 @@ from torch import Tensor
 
 from focuslab.models.border import beyond_border
 from focuslab.models.bundle import Model
+from focuslab.models.copying import Told, copied
 from focuslab.models.frontend import LADDER, FrontEnd, PhysicsFrontEnd, exact_rungs, front_end
-from focuslab.models.latent import LatentCode, along_line, fade
-from focuslab.models.networks import conditions
+from focuslab.models.latent import LatentCode, along_line, keeps_remainder
 from focuslab.optics import Optics, crop
 from focuslab.refocusing.devices import Precision, choose_device, choose_precision
 from focuslab.refocusing.intensity import IntensityMap
 from focuslab.refocusing.tiling import Region
 
-__all__ = ["CodedRegion", "Engine", "PlaneFacts", "keeps_remainder"]
+__all__ = ["CodedRegion", "Engine", "PlaneFacts"]
 
 _SAME = 1e-3  # px of blur that are no difference
 _WIDE = ("i4", "u4", "i8", "u8", "f8")  # types whose pixels do not fit a float32
@@ -59,10 +59,10 @@ class PlaneFacts:
     floor: float = 0.0
     doubt: float = 0.0
 
-
-def keeps_remainder(facts: PlaneFacts, *shifts: float) -> bool:
-    """Whether any shift, px, keeps something of the remainder of a plane's code."""
-    return any(float(fade(shift, torch.tensor(facts.level_px))) > 0 for shift in shifts)
+    @property
+    def told(self) -> Told:
+        """What the model is told of it."""
+        return Told(self.optics, self.level_px, self.noise, self.floor, self.doubt)
 
 
 class Engine:
@@ -90,7 +90,7 @@ class Engine:
     @staticmethod
     def rungs(facts: PlaneFacts, *shifts: float) -> tuple[float, ...]:
         """Ladder made for the given shifts, px: its rungs are the very levels that are decoded."""
-        own = [facts.level_px] if keeps_remainder(facts, *shifts) else []
+        own = [facts.level_px] if keeps_remainder(facts.level_px, *shifts) else []
         return exact_rungs([*own, *(facts.level_px + shift for shift in shifts)])
 
     def encode(
@@ -115,17 +115,14 @@ class Engine:
         plane = beyond_border(plane, region.recorded, facts.optics, facts.level_px, facts.floor)
         physics = self._front_end(facts)
         margin = physics.radius(facts.level_px, rungs)
-        condition = conditions(facts.optics, facts.level_px, facts.noise, facts.doubt, self.device)
-        inner = crop(plane, margin)
+        network = self.model.autoencoder
         with torch.inference_mode():
-            seen = plane.float()
-            copies = physics.copies(seen, facts.level_px, facts.noise, rungs, margin=margin, floor=facts.floor)
+            seen = copied(plane, facts.told, physics, rungs, margin)
             with torch.autocast(self.device.type, self.dtype, enabled=self._fast):
-                network = self.model.autoencoder
                 code, direction = network.encode(
-                    inner, copies, condition, margin=network.encoder_halo, remainder=remainder
+                    seen.plane, seen.copies, seen.condition, margin=network.encoder_halo, remainder=remainder
                 )
-        return CodedRegion(self, facts, code, direction, crop(copies.source, network.encoder_halo))
+        return CodedRegion(self, facts, code, direction, crop(seen.copies.source, network.encoder_halo))
 
     def on_rungs(self, code: LatentCode, source: Tensor, facts: PlaneFacts, rungs: tuple[float, ...]) -> LatentCode:
         """The same code on another ladder, made for the levels to be decoded; much faster than encoding again.

@@ -23,12 +23,12 @@ from focuslab.errors import OutputError, RequestError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.border import beyond_border
 from focuslab.models.bundle import Model
+from focuslab.models.copying import copied, measured
 from focuslab.models.estimator import EstimatorConfig, LevelEstimator, safest_level
 from focuslab.models.evidence import gather_evidence
-from focuslab.models.explain import explain
-from focuslab.models.frontend import LADDER, exact_rungs, front_end, noise_sigma
+from focuslab.models.frontend import LADDER, exact_rungs, front_end
 from focuslab.models.latent import along_line
-from focuslab.models.networks import AutoencoderConfig, conditions
+from focuslab.models.networks import AutoencoderConfig
 from focuslab.optics import Optics, crop, mirror_pad
 from focuslab.refocusing.levels import SURE
 from focuslab.samples import sample
@@ -82,14 +82,11 @@ class Sharpest(nn.Module):
         padded = mirror_pad(plane, edge + _STRIDE)
         bottom, right = (n - _STRIDE + some for n, some in zip(padded.shape[-2:], more, strict=True))
         padded = padded[..., _STRIDE:bottom, _STRIDE:right]
-        noise = float(noise_sigma(plane))
-        said = explain(plane[0, 0], self.optics, level, noise)
-        noise *= said.surplus
+        told = measured(plane, self.optics, level, doubt)
         recorded = (slice(edge, edge + height), slice(edge, edge + width))
-        padded = beyond_border(padded, recorded, self.optics, level, said.floor)
-        copies = maker.copies(padded, level, noise, rungs, margin=margin, floor=said.floor)
-        condition = conditions(self.optics, level, noise, doubt, plane.device)
-        code, direction = network.encode(crop(padded, margin), copies, condition, margin=network.encoder_halo)
+        padded = beyond_border(padded, recorded, self.optics, level, told.floor)
+        seen = copied(padded, told, maker, rungs, margin)
+        code, direction = network.encode(seen.plane, seen.copies, seen.condition, margin=network.encoder_halo)
         picture = crop(network.decode(along_line(code, direction, -level)), network.decoder_halo)
         return picture[..., :height, :width]
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 import focuslab
 from focuslab.errors import DeviceError, out_of_memory
+from focuslab.models.latent import keeps_remainder
 from focuslab.optics import Optics
-from focuslab.refocusing.engine import Engine, keeps_remainder
+from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.plan import PlanePlan, StackPlan, plan_refocus
 from focuslab.refocusing.progress import Progress, told
 from focuslab.refocusing.request import RefocusRequest, Way
@@ -170,7 +171,7 @@ def _renderer(
     if way == "optics":
         return blur
     rungs = engine.rungs(facts, plane.shift_px)
-    halo, remainder = engine.halo(facts, rungs), keeps_remainder(facts, plane.shift_px)
+    halo, remainder = engine.halo(facts, rungs), keeps_remainder(facts.level_px, plane.shift_px)
 
     def render(part: Tile) -> NDArray[np.float64]:
         region = read_region(stack, plane.index, part, halo, keep_nan=keep_nan)

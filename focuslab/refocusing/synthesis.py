@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 import focuslab
 from focuslab.errors import CalibrationError, RequestError
 from focuslab.models.bundle import Model
+from focuslab.models.latent import keeps_remainder
 from focuslab.models.wiener import WIDEST_BLUR
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
-from focuslab.refocusing.engine import Engine, PlaneFacts, keeps_remainder
+from focuslab.refocusing.engine import Engine, PlaneFacts
 from focuslab.refocusing.plan import StackPlan, plan_refocus
 from focuslab.refocusing.progress import Progress, finish, told
 from focuslab.refocusing.request import RefocusRequest, Way
@@ -210,7 +211,7 @@ def _by_model(
     shifts = [level - facts.level_px for level in levels]
     rungs = engine.rungs(facts, *shifts)
     region = read_region(stack, index, part, engine.halo(facts, rungs), keep_nan=True)
-    coded = engine.encode(region, facts, rungs, remainder=keeps_remainder(facts, *shifts))
+    coded = engine.encode(region, facts, rungs, remainder=keeps_remainder(facts.level_px, *shifts))
     return [coded.at(shift) for shift in shifts]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from focuslab.errors import FocusLabError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.estimator import LevelEstimator, safest_level
-from focuslab.models.latent import LatentCode, along_line, between_codes
+from focuslab.models.latent import LatentCode, along_line, between_codes, keeps_remainder
 from focuslab.models.reference import ReferenceAutoencoder
 from focuslab_training.data.batches import CopyBatch
 from focuslab_training.data.observations import EvidenceBatch
@@ -157,9 +157,9 @@ class LinearSystem(System):
         return _side_by_side(first.planes[0].plane, made, first.sharp)
 
     def _encode(self, batch: CopyBatch, which: int) -> tuple[LatentCode, LatentCode]:
-        one, here = batch.planes[which], batch.situation
-        kept = len(here.given) > 1 or abs(here.target - here.given[0]) < max(here.given[0], 1.0)
-        return self.network.encode(one.plane, one.copies, one.condition, remainder=kept)  # none where it has faded
+        one, here, level = batch.planes[which], batch.situation, batch.situation.given[which]
+        kept = len(here.given) > 1 or keeps_remainder(level, here.focus - level, here.target - level)
+        return self.network.encode(one.plane, one.copies, one.condition, remainder=kept)
 
 
 class ReferenceSystem(System):

@@ -1,13 +1,14 @@
 """What a model learns from: planes at known levels, and how their field looks elsewhere."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from focuslab.models.frontend import PhysicsCopies, PhysicsFrontEnd
+from focuslab.models.copying import CopiedPlane
+from focuslab.models.frontend import PhysicsFrontEnd
 
-__all__ = ["MARGIN", "CopiedPlane", "CopyBatch", "PlaneBatch", "Situation"]
+__all__ = ["MARGIN", "CopyBatch", "PlaneBatch", "Situation"]
 
 MARGIN = 96  # px around a crop that the front end may look at
 
@@ -53,25 +54,6 @@ class PlaneBatch:
     sharp: Tensor
     target: Tensor
     recorded: tuple[slice, slice] = (slice(None), slice(None))
-
-
-@dataclass(frozen=True, slots=True)
-class CopiedPlane:
-    """A plane (B, 1, Y, X) without its margin, what the front end makes of it, and its condition (B, 5)."""
-
-    plane: Tensor
-    copies: PhysicsCopies
-    condition: Tensor
-
-    def to(self, device: torch.device) -> "CopiedPlane":
-        """The same on a device."""
-        copies = replace(
-            self.copies,
-            deconvolved=tuple(copy.to(device) for copy in self.copies.deconvolved),
-            ladder=self.copies.ladder.to(device),
-            source=self.copies.source.to(device),
-        )
-        return CopiedPlane(self.plane.to(device), copies, self.condition.to(device))
 
 
 @dataclass(frozen=True, slots=True)

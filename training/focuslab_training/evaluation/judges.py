@@ -16,10 +16,9 @@ from torch import Tensor
 
 from focuslab.models.border import beyond_border
 from focuslab.models.bundle import Model, ModelCard, load_reference, read_card
-from focuslab.models.explain import explain
-from focuslab.models.frontend import exact_rungs, front_end, noise_sigma
+from focuslab.models.copying import copied, measured
+from focuslab.models.frontend import exact_rungs, front_end
 from focuslab.models.latent import Encoded, along_line, between_codes
-from focuslab.models.networks import conditions
 from focuslab.models.reference import ReferenceAutoencoder
 from focuslab.models.zoo import bundled_cards, load_model
 from focuslab.refocusing.devices import choose_device
@@ -80,19 +79,15 @@ class LinearJudge:
         height, width = field.stack.plane_shape
         region = read_region(field.stack, (plane,), Tile(0, height, 0, width), margin + network.halo)
         image = torch.from_numpy(field.intensity.normalise(region.counts))[None, None].to(device)
-        seen = image[..., *region.recorded]
-        noise = float(noise_sigma(seen))
-        said = explain(seen[0, 0], field.optics, level_px, noise)
-        noise *= said.surplus
-        image = beyond_border(image, region.recorded, field.optics, level_px, said.floor)
+        told = measured(image[..., *region.recorded], field.optics, level_px, doubt)
+        image = beyond_border(image, region.recorded, field.optics, level_px, told.floor)
         with torch.inference_mode():
-            copies = maker.copies(image, level_px, noise, rungs, margin=margin, floor=said.floor)
+            seen = copied(image, told, maker, rungs, margin)
+            copies = seen.copies
             if not physics:
                 nothing = tuple(torch.zeros_like(c) for c in copies.deconvolved)
                 copies = replace(copies, deconvolved=nothing, ladder=torch.zeros_like(copies.ladder))
-            condition = conditions(field.optics, level_px, noise, doubt, device)
-            inner = image[..., margin : image.shape[-2] - margin, margin : image.shape[-1] - margin]
-            code, direction = network.encode(inner, copies, condition, margin=network.encoder_halo)
+            code, direction = network.encode(seen.plane, copies, seen.condition, margin=network.encoder_halo)
         self._shape = (height, width)
         return code, direction
 
