@@ -57,7 +57,7 @@ def judged(scene: Image, level: float, model: object, rng: np.random.Generator) 
         made = focuslab.refocus(stack_of(counts, OPTICS), sharpest=True, level_px=level, model=model)  # type: ignore[arg-type]
         return (np.asarray(made.array, np.float32) - 110) / 1500
 
-    with mock.patch("focuslab.refocusing.engine.beyond_border", lambda plane, *_: plane):
+    with mock.patch("focuslab.models.copying.beyond_border", lambda plane, *_: plane):
         mirrored = refocused()
     found = {"as taken": plane, "model, mirrored borders": mirrored, "**model**": refocused()}
     found |= {f"Richardson-Lucy [{n}]": image for n, image in richardson_lucy(plane, kernel).items()}

@@ -10,8 +10,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from focuslab.models.border import beyond_border
 from focuslab.models.explain import explain_each
 from focuslab.models.frontend import FrontEnd, PhysicsCopies, noise_sigma
+from focuslab.models.light import Window, continued
 from focuslab.models.networks import conditions
 from focuslab.optics import Optics, crop
 
@@ -70,8 +72,46 @@ def measured(plane: Tensor, optics: Optics, level_px: float, doubt: float = 0.0)
     return Told(optics, level_px, noise * surplus, floor.view(-1, 1, 1, 1), doubt)
 
 
-def copied(plane: Tensor, told: Told, maker: FrontEnd, rungs: tuple[float, ...], margin: int) -> CopiedPlane:
-    """Copies of planes that have a margin for the front end, px, and come without; float64 planes stay so."""
-    copies = maker.copies(plane.float(), told.level_px, told.noise, rungs, margin=margin, floor=told.floor)
-    condition = conditions(told.optics, told.level_px, told.noise, told.doubt, plane.device)
-    return CopiedPlane(crop(plane, margin), copies, condition)
+def copied(
+    plane: Tensor, recorded: Window, told: Told, maker: FrontEnd, rungs: tuple[float, ...], margin: int, halo: int = 0
+) -> CopiedPlane:
+    """What the network takes of planes.
+
+    Parameters
+    ----------
+    plane
+        (B, 1, Y, X), normalised, mirrored outside the image; float64 planes stay so.
+    recorded
+        Rows and columns of the image in it.
+    told
+        What is known of it.
+    maker, rungs
+        Front end, and blur levels of its ladder, px.
+    margin
+        Border, px, for the front end, that copies come without.
+    halo
+        Further pixels, a multiple of 8, that only the network looks at.
+    """
+    optics, level, shape = told.optics, told.level_px, (plane.shape[-2], plane.shape[-1])
+    # Iterations reach far for a tile to be what the whole is; beyond a border there is nothing to agree with.
+    worth = _grown(recorded, halo + maker.reach(level, rungs), shape)
+    inside = (_within(recorded[0], worth[0], shape[0]), _within(recorded[1], worth[1], shape[1]))
+    plane = continued(beyond_border(plane[..., *worth], inside, optics, level, told.floor), worth, shape)
+    copies = maker.copies(plane.float(), level, told.noise, rungs, margin=margin, floor=told.floor, worth=worth)
+    return CopiedPlane(crop(plane, margin), copies, conditions(optics, level, told.noise, told.doubt, plane.device))
+
+
+def _grown(window: Window, by: int, shape: tuple[int, int]) -> Window:
+    """A window grown to all sides, from and to multiples of 8 within the shape."""
+    ends = [part.indices(n)[:2] for part, n in zip(window, shape, strict=True)]
+    rows, columns = (
+        slice(max((start - by) // 8 * 8, 0), min(-(-(stop + by) // 8) * 8, n))
+        for (start, stop), n in zip(ends, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _within(part: slice, window: slice, length: int) -> slice:
+    """A part of an axis, counted from the start of a window that holds it."""
+    start, stop, _ = part.indices(length)
+    return slice(start - window.start, stop - window.start)

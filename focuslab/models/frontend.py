@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from focuslab.models.light import fast_sized, light_copies
+from focuslab.models.light import EVERYTHING, Window, fast_sized, light_copies
 from focuslab.models.whiteness import blind_to_structure
 from focuslab.models.wiener import LEAST_NOISE, kernel_radius, wiener_transfers
 from focuslab.optics.imaging import crop
@@ -113,6 +113,10 @@ class FrontEnd(Protocol):
         """Halo in px that a tile needs."""
         ...
 
+    def reach(self, level_px: float, rungs: Sequence[float]) -> int:
+        """Halo in px that filters need, a part of it."""
+        ...
+
     def copies(
         self,
         plane: Tensor,
@@ -122,6 +126,7 @@ class FrontEnd(Protocol):
         *,
         margin: int = 0,
         floor: Tensor | float = 0.0,
+        worth: Window = EVERYTHING,
     ) -> PhysicsCopies:
         """Copies of a batch of planes of one blur level."""
         ...
@@ -139,6 +144,10 @@ class NoFrontEnd:
         """No halo."""
         return 0
 
+    def reach(self, level_px: float, rungs: Sequence[float]) -> int:
+        """None either."""
+        return 0
+
     def copies(
         self,
         plane: Tensor,
@@ -148,6 +157,7 @@ class NoFrontEnd:
         *,
         margin: int = 0,
         floor: Tensor | float = 0.0,
+        worth: Window = EVERYTHING,
     ) -> PhysicsCopies:
         """The plane at every level."""
         return PhysicsCopies((), crop(plane, margin), (0.0,), crop(plane, margin))
@@ -179,6 +189,7 @@ class PhysicsFrontEnd:
         *,
         margin: int = 0,
         floor: Tensor | float = 0.0,
+        worth: Window = EVERYTHING,
     ) -> PhysicsCopies:
         """Filter a batch of planes of one blur level.
 
@@ -197,9 +208,12 @@ class PhysicsFrontEnd:
             Border, px, that the copies come without; `radius` px of every plane are not to be relied on.
         floor
             How far below 0 the dark lies, a number or (B, 1, 1, 1), see `explain`.
+        worth
+            Rows and columns, from and to multiples of 8, that are worth iterating on; those beyond are in the margin.
         """
         by_light, noises = _by_light(level_px), torch.as_tensor(noise, device=plane.device).view(-1, 1, 1, 1)
-        light = light_copies(self.optics, plane, level_px, noises, floor)
+        light = light_copies(self.optics, plane[..., *worth], level_px, noises, floor)
+        light = light.continued(worth, (plane.shape[-2], plane.shape[-1]))
         noise = float(noises.clamp(min=LEAST_NOISE).log().mean().exp())
         halo = min(self.reach(level_px, rungs), margin)
         source = crop(light.white if by_light else plane, margin - halo)

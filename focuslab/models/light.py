@@ -26,7 +26,10 @@ from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf
 from focuslab.optics.radial import equivalent_radius
 
-__all__ = ["LightCopies", "fast_sized", "light_copies"]
+__all__ = ["EVERYTHING", "LightCopies", "Window", "continued", "fast_sized", "light_copies"]
+
+Window = tuple[slice, slice]  # rows and columns
+EVERYTHING: Window = (slice(None), slice(None))
 
 _FILTER_BINNED_FROM = 5.0  # equivalent radius, px, from which the filtered copy is made on a grid binned by two
 _NARROW = 25000.0  # regularisation of the constrained Wiener filter below it
@@ -72,6 +75,19 @@ class LightCopies:
     filtered: Tensor
     stopped: tuple[Tensor, Tensor, Tensor]
     white: Tensor
+
+    def continued(self, window: Window, shape: tuple[int, int]) -> "LightCopies":
+        """Copies made in a window of planes of (Y, X) px, continued over all of them."""
+        first, second, third = (continued(image, window, shape) for image in self.stopped)
+        filtered, white = (continued(image, window, shape) for image in (self.filtered, self.white))
+        return LightCopies(filtered, (first, second, third), white)
+
+
+def continued(image: Tensor, window: Window, shape: tuple[int, int]) -> Tensor:
+    """Image of a window of (Y, X) px, continued over all of them by its edge pixels."""
+    (top, bottom, _), (left, right, _) = (part.indices(n) for part, n in zip(window, shape, strict=True))
+    beyond = (left, shape[1] - right, top, shape[0] - bottom)
+    return F.pad(image, beyond, mode="replicate") if any(beyond) else image
 
 
 def light_copies(

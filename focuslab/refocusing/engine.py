@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from focuslab.models.border import beyond_border
 from focuslab.models.bundle import Model
 from focuslab.models.copying import Told, copied
 from focuslab.models.frontend import LADDER, FrontEnd, PhysicsFrontEnd, exact_rungs, front_end
@@ -112,12 +111,11 @@ class Engine:
         wide = region.counts.dtype.str[1:] in _WIDE and self.device.type != "mps"
         normal = facts.intensity.normalise(region.counts, np.float64 if wide else np.float32)
         plane = torch.from_numpy(normal)[None, None].to(self.device)
-        plane = beyond_border(plane, region.recorded, facts.optics, facts.level_px, facts.floor)
         physics = self._front_end(facts)
         margin = physics.radius(facts.level_px, rungs)
         network = self.model.autoencoder
         with torch.inference_mode():
-            seen = copied(plane, facts.told, physics, rungs, margin)
+            seen = copied(plane, region.recorded, facts.told, physics, rungs, margin, network.halo)
             with torch.autocast(self.device.type, self.dtype, enabled=self._fast):
                 code, direction = network.encode(
                     seen.plane, seen.copies, seen.condition, margin=network.encoder_halo, remainder=remainder

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 import focuslab
 from focuslab.errors import OutputError, RequestError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
-from focuslab.models.border import beyond_border
 from focuslab.models.bundle import Model
 from focuslab.models.copying import copied, measured
 from focuslab.models.estimator import EstimatorConfig, LevelEstimator, safest_level
@@ -84,8 +83,7 @@ class Sharpest(nn.Module):
         padded = padded[..., _STRIDE:bottom, _STRIDE:right]
         told = measured(plane, self.optics, level, doubt)
         recorded = (slice(edge, edge + height), slice(edge, edge + width))
-        padded = beyond_border(padded, recorded, self.optics, level, told.floor)
-        seen = copied(padded, told, maker, rungs, margin)
+        seen = copied(padded, recorded, told, maker, rungs, margin, network.halo)
         code, direction = network.encode(seen.plane, seen.copies, seen.condition, margin=network.encoder_halo)
         picture = crop(network.decode(along_line(code, direction, -level)), network.decoder_halo)
         return picture[..., :height, :width]

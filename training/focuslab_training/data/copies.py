@@ -4,7 +4,6 @@ from typing import Protocol
 
 import torch
 
-from focuslab.models.border import beyond_border
 from focuslab.models.copying import CopiedPlane, copied, measured
 from focuslab.models.frontend import NoFrontEnd
 from focuslab.optics import crop
@@ -56,5 +55,7 @@ def _copied(batch: PlaneBatch, which: int, physics: bool, device: torch.device) 
     told = measured(crop(plane, MARGIN), optics, level, here.doubt)  # what lies beyond a border has no noise
     maker = here.front_end if physics else NoFrontEnd()
     margin = min(maker.radius(level, here.rungs), MARGIN)
-    seen = crop(beyond_border(plane, batch.recorded, optics, level, told.floor), MARGIN - margin)
-    return copied(seen, told, maker, here.rungs, margin)
+    cut = MARGIN - margin
+    recorded = tuple(part.indices(n)[:2] for part, n in zip(batch.recorded, plane.shape[-2:], strict=True))
+    rows, columns = (slice(max(start - cut, 0), stop - cut) for start, stop in recorded)
+    return copied(crop(plane, cut), (rows, columns), told, maker, here.rungs, margin)

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from focuslab.models.border import beyond_border
 from focuslab.models.bundle import Model, ModelCard, load_reference, read_card
 from focuslab.models.copying import copied, measured
 from focuslab.models.frontend import exact_rungs, front_end
@@ -80,9 +79,8 @@ class LinearJudge:
         region = read_region(field.stack, (plane,), Tile(0, height, 0, width), margin + network.halo)
         image = torch.from_numpy(field.intensity.normalise(region.counts))[None, None].to(device)
         told = measured(image[..., *region.recorded], field.optics, level_px, doubt)
-        image = beyond_border(image, region.recorded, field.optics, level_px, told.floor)
         with torch.inference_mode():
-            seen = copied(image, told, maker, rungs, margin)
+            seen = copied(image, region.recorded, told, maker, rungs, margin, network.halo)
             copies = seen.copies
             if not physics:
                 nothing = tuple(torch.zeros_like(c) for c in copies.deconvolved)
