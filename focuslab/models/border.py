@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from focuslab.models.restoration import blur_by, richardson_lucy
+from focuslab.models.restoration import blur_by, fast_length, richardson_lucy
 from focuslab.optics import Optics, camera_otf, equivalent_radius
 
 __all__ = ["beyond_border"]
@@ -61,13 +61,15 @@ def beyond_border(
     most = _MOST_BINS if radius > _COARSE_FROM else _MOST_BINS // 2
     while radius / bins > (_BINNED_RADIUS if bins > 1 else _BINNED_FROM) and bins < most:
         bins *= 2
-    share = F.avg_pool2d(inside[None], bins)[0]
-    light = F.avg_pool2d((plane.float() + floor) * inside, bins) / share.clamp(min=1e-6)
+    height, width = (n // bins for n in inside.shape)
+    more = (0, fast_length(width) - width, 0, fast_length(height) - height)
+    share = F.pad(F.avg_pool2d(inside[None], bins)[0], more)
+    light = F.pad(F.avg_pool2d((plane.float() + floor) * inside, bins), more) / share.clamp(min=1e-6)
     start = torch.where(share > 0, light.clamp(min=_LIFT), _UNKNOWN)
     blur = camera_otf(optics, (level_px,), (share.shape[0], share.shape[1]), bins, plane.device)[0]
     steps = max(round(_ITERATIONS * radius), 1)
     (specimen,) = richardson_lucy(light, start, blur, (steps,), recorded=share)
-    seen = blur_by(specimen, blur) - floor
+    seen = blur_by(specimen, blur)[..., :height, :width] - floor
     if bins > 1:
         seen = F.interpolate(seen, scale_factor=bins, mode="bicubic", align_corners=False)
     return torch.where(inside > 0, plane, seen.to(plane.dtype))

@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len
 from torch import Tensor
 
-from focuslab.models.restoration import back_projector, blur_by, nonnegative_wiener, richardson_lucy
+from focuslab.models.restoration import back_projector, blur_by, fast_length, nonnegative_wiener, richardson_lucy
 from focuslab.models.whiteness import correlation, grain, picture_at, stop_at
 from focuslab.models.wiener import LEAST_NOISE, binned_psf, camera_limited
 from focuslab.optics.optics import Optics
@@ -204,7 +203,7 @@ def _ramp(n: int, width: int) -> Tensor:
 
 def fast_sized(plane: Tensor) -> Tensor:
     """Plane continued at its lower and right edge to a size with a fast Fourier transform."""
-    more = [next_fast_len(n, real=True) - n for n in plane.shape[-2:]]
+    more = [fast_length(n) - n for n in plane.shape[-2:]]
     return F.pad(plane, (0, more[1], 0, more[0]), mode="replicate")
 
 

@@ -29,9 +29,10 @@ import math
 from collections.abc import Sequence
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
-__all__ = ["KNEE", "back_projector", "blur_by", "nonnegative_wiener", "regulariser", "richardson_lucy"]
+__all__ = ["KNEE", "back_projector", "blur_by", "fast_length", "nonnegative_wiener", "regulariser", "richardson_lucy"]
 
 KNEE = 0.04  # cycles/px: below it the power of a specimen is taken as flat
 _RELAXATION = 1.8
@@ -44,6 +45,14 @@ def regulariser(shape: tuple[int, int], device: torch.device | None = None) -> T
     """|g|^2 for a specimen whose power falls like 1/f^2: f^2 + KNEE^2 on the rfft2 grid, f in cycles/px."""
     fy, fx = torch.fft.fftfreq(shape[0], device=device), torch.fft.rfftfreq(shape[1], device=device)
     return fy[:, None] ** 2 + fx[None, :] ** 2 + KNEE**2
+
+
+def fast_length(n: int) -> int:
+    """Least length from n on whose Fourier transform is fast: a multiple of 8 with no large factor.
+
+    Of two lengths that are both products of small primes the odd one takes twice as long.
+    """
+    return 8 * next_fast_len(-(-n // 8))
 
 
 def blur_by(image: Tensor, transfer: Tensor) -> Tensor:
@@ -111,10 +120,11 @@ def richardson_lucy(
     if recorded is not None:
         data, gathered = data * recorded, blur_by(recorded, back).clamp(min=_GATHERED)
     for i in range(1, max(iterations) + 1):
-        share = (data / blur_by(guess, transfer).clamp_(min=_DARK)).clamp_(least, most)
-        ratio = blur_by(share, back).clamp_(least, most)
-        ratio = ratio if gathered is None else ratio / gathered
-        before, now = now, guess * ratio
+        seen = blur_by(guess, transfer).clamp_(min=_DARK)
+        ratio = blur_by(torch.div(data, seen, out=seen).clamp_(least, most), back).clamp_(least, most)
+        if gathered is not None:
+            ratio.div_(gathered)
+        before, now = now, ratio.mul_(guess)
         guess = torch.lerp(before, now, 1 + (i - 1) / (i + 2)).clamp_(min=_DARK)
         if i in iterations:
             found.append(now)
