@@ -136,9 +136,13 @@ def _stopped(optics: Optics, light: Tensor, level_px: float, radius: float) -> l
         start = data.clamp(min=_FAINT) if start is None else _of_size(start, data)
         found = richardson_lucy(data, start, blur, iterations, back=back_projector(blur, course.back))
         height, width = (n // bins for n in light.shape[-2:])
-        left = [(data - blur_by(specimen, blur))[..., :height, :width] for specimen in found]
-        own = grain(left[-1], bins, max(2 * _LEAST_WINDOW, _WINDOW * radius))
-        return found, [correlation(residual, bins, max(_LEAST_WINDOW, _WINDOW * radius)) - own for residual in left]
+
+        def left(specimen: Tensor) -> Tensor:
+            return (data - blur_by(specimen, blur))[..., :height, :width]
+
+        own = grain(left(found[-1]), bins, max(2 * _LEAST_WINDOW, _WINDOW * radius))
+        window = max(_LEAST_WINDOW, _WINDOW * radius)
+        return found, [correlation(left(specimen), bins, window) - own for specimen in found]
 
     bins = course.bins
     found, alike = run(bins, _iterations(course.steps, radius))

@@ -14,6 +14,7 @@ References
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Self
 
 import torch
@@ -127,8 +128,8 @@ class Encoder(nn.Module):
         """
         film = self.condition(_expand(condition))
         unit = condition[:, 2].clamp(min=LEAST_NOISE).view(-1, 1, 1, 1)
-        differences = [(source - sharp) * (_UNIT / unit) for source in sources]
-        x1 = self.stem(torch.cat([_to_blocks(image) for image in (*sources, *differences)], 1))
+        differences = ((source - sharp) * (_UNIT / unit) for source in sources)
+        x1 = self.stem(torch.cat([_to_blocks(image) for image in chain(sources, differences)], 1))
         for block in self.fine:
             x1 = block(x1, film)
         x2 = self.down(x1)
