@@ -1,7 +1,7 @@
 """From a plane to what the network takes: one way for engine, export, evaluation and training.
 
-told = measured(plane, optics, level)                     unless its noise and floor are known
-copied(beyond_border(plane, ...), told, maker, rungs)     -> plane, copies, condition
+Noise and floor of a plane are `measured`, unless they are known of the whole image; then the plane is continued beyond
+its border, and its copies are made.
 """
 
 from dataclasses import dataclass, replace
