@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 import typer
 import yaml
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Column
 
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, out, with_extra
 from focuslab.errors import RequestError
 
 __all__ = ["train"]
+
+_BAR = 16  # characters, so that figures keep the rest of a narrow terminal
 
 
 def train(
@@ -41,25 +44,36 @@ def train(
     if no_validation:
         changes |= {"split.validation": 0.0, "split.test": 0.0}
     chosen = load_recipe(recipe, changes)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
+    columns = (
+        TextColumn("{task.description}", table_column=Column(width=11)),
+        BarColumn(_BAR, table_column=Column(width=_BAR)),
+        TaskProgressColumn(table_column=Column(width=4)),
+        TextColumn("{task.fields[left]}", table_column=Column(ratio=1)),
+    )
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0  # of the processes of this machine
     with Progress(*columns, console=errors, disable=not first) as bar:
-        tasks = {part: bar.add_task(part, total=1.0, left="") for part in chosen.trains}
+        reading = bar.add_task("data", total=None, left="")
+        tasks = {part: bar.add_task(part, total=1.0, left="", visible=False) for part in chosen.trains}
 
         def report(progress: TrainingProgress) -> None:
             minutes = progress.seconds_left / 60
             figures = "  ".join(f"{name} {value:.2f}" for name, value in progress.figures.items())
-            bar.update(tasks[progress.part], completed=progress.done, left=f"{minutes:.0f} min left  {figures}")
+            left = f"{minutes:.0f} min left  {figures}"
+            bar.update(reading, visible=False)
+            bar.update(tasks[progress.part], completed=progress.done, left=left, visible=True)
 
-        run(
-            chosen,
-            output,
-            data=data,
-            resume=resume,
-            machines=Machines(device, devices, nodes, strategy),
-            report=report,
-            notes=lambda sentence: errors.print(sentence, style="yellow", markup=False),
-        )
+        try:
+            run(
+                chosen,
+                output,
+                data=data,
+                resume=resume,
+                machines=Machines(device, devices, nodes, strategy),
+                report=report,
+                notes=lambda sentence: errors.print(sentence, style="yellow", markup=False),
+            )
+        finally:
+            bar.update(reading, visible=False)
     if first:
         out.print(f"{output}: model {chosen.name}", markup=False)
 
