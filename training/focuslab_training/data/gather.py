@@ -1,7 +1,7 @@
 """Fields of a data set, from the layouts that focal stacks are stored in.
 
-A stack that cannot be used (unreadable, a plane missing, no focus, another number of planes or type than the rest of its
-data set) is skipped and listed, or refused, as the recipe says. Images may differ in size: crops are what is learned from.
+A stack that cannot be used (unreadable, a plane missing, no focus, another number of planes or type than the rest of
+its data set) is skipped and listed, or refused, as the recipe says. Images may differ in size: crops are learned from.
 
 References
 ----------
