@@ -22,7 +22,7 @@ from focuslab.io import write
 from focuslab.io.pattern import well_in
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics, phantom
-from focuslab.quality.focus import find_focus, sharpness
+from focuslab.quality.focus import disorder, find_focus, sharpness
 from focuslab.simulation import simulate_stack
 from focuslab.stack import FocalStack
 
@@ -154,6 +154,30 @@ def test_sharpness_peaks_in_focus(optics: Optics) -> None:
     assert find_focus(values) == 4 and values[4] > values[3] > values[2]
     with pytest.raises(ImageError, match="no focus"):
         find_focus([1.0, 1.01, 1.02])
+
+
+def test_disorder_is_seen_by_the_sharpness_of_each_side() -> None:
+    assert disorder([1, 2, 4, 9, 30, 7, 3], 4) == 0
+    assert disorder([30, 9, 4, 2, 1], 0) == 0, "focus may be at the end"
+    assert disorder([1.1, 1, 1.2, 9, 1, 1.3, 0.9], 3) == 0, "what noise does is no disorder"
+    assert disorder([2, 5, 9, 3, 2.5, 2.2], 2) == 0, "nor are sides that differ"
+    assert disorder([9, 1, 4, 30, 4, 1, 9], 3) == pytest.approx(4 / 6)
+    assert disorder([0, 0, 1, 0, 0], 2) == 0
+
+
+@pytest.mark.parametrize("focus", [None, 4], ids=["found", "said"])
+def test_planes_out_of_order_have_no_levels_from_z(tmp_path: Path, optics: Optics, focus: int | None) -> None:
+    good = stack_of(optics, 0)
+    write(tmp_path / "a.ome.tif", good)
+    mixed = np.asarray(good.array)[[3, 0, 1, 2, 4, 5]]
+    write(tmp_path / "b.ome.tif", FocalStack(mixed, "ZYX", good.calibration))
+    found = gather_fields(StackSource(**STACKS, focus=focus), tmp_path)
+    assert [f.name for f in found.fields] == ["a.ome.tif"]
+    assert "not in the order of z" in found.skipped[0] and "plane 4" in found.skipped[0]
+    with pytest.raises(ImageError, match="order of z"):
+        gather_fields(StackSource(**STACKS, focus=focus, on_bad="refuse"), tmp_path)
+    fitted = gather_fields(StackSource(**STACKS, focus=focus, levels="fitted"), tmp_path).fields[1].levels_px
+    assert fitted[0] < fitted[3] < fitted[2] < fitted[1], "read from the pixels they are what they are"
 
 
 def test_splits_keep_wells_together_and_are_written(tmp_path: Path) -> None:

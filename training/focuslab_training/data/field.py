@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from focuslab.optics import Optics, camera_otf
-from focuslab.quality.focus import find_focus, sharpness
+from focuslab.quality.focus import sharpness
 from focuslab.quality.metrics import scaled_to
 from focuslab.refocusing.intensity import IntensityMap, measure_map, sample_plane
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.stack import FocalStack
 
-__all__ = ["Field", "fit_levels", "focus_of", "selected"]
+__all__ = ["Field", "fit_levels", "selected", "sharpness_of"]
 
 BLOCK = 32  # px, of the map of structure
 _LOOKED_AT = 4 << 20  # pixels of a plane up to which it is made
@@ -119,16 +119,9 @@ class _View:
         return np.asarray(self._stack.array[(*lead, y, slice(start + self._x0, stop + self._x0, step))])
 
 
-def focus_of(stack: FocalStack) -> int:
-    """Plane of a ZYX stack that is in focus, by its sharpness.
-
-    Raises
-    ------
-    ImageError
-        If no plane stands out.
-    """
-    windows = [sample_plane(stack, index) for index in stack.planes()]
-    return find_focus([max(sharpness(w) for w in parts) for parts in windows])
+def sharpness_of(stack: FocalStack) -> list[float]:
+    """Sharpness of every plane of a ZYX stack; of a large one that of its sharpest window."""
+    return [max(sharpness(window) for window in sample_plane(stack, index)) for index in stack.planes()]
 
 
 def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 0.0) -> tuple[float, ...]:
