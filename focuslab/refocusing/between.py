@@ -21,11 +21,12 @@ from focuslab.errors import ImageError, RequestError
 from focuslab.models.latent import between_codes
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts
-from focuslab.refocusing.intensity import measure_map, sample_plane
+from focuslab.refocusing.intensity import measure_map
 from focuslab.refocusing.levels import estimate_level
 from focuslab.refocusing.plan import SMALLEST, StackPlan, known_optics, plane_facts
 from focuslab.refocusing.progress import Progress
 from focuslab.refocusing.request import RefocusRequest
+from focuslab.refocusing.sampling import structured_windows
 from focuslab.refocusing.steps import DEFAULT_TILE, Tally, fill
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.stack import FocalStack
@@ -180,7 +181,7 @@ def _level(
                 "optics, the pixel size and the level."
             )
         return level, said.doubt_of(None)
-    found = estimate_level(sample_plane(stack, index), engine.model, optics)
+    found = estimate_level(structured_windows(stack, index), engine.model, optics)
     if not found.found:
         z = stack.position(index, "Z")
         plan.note(f"No structure in focal plane {z}: it is taken to be in focus; say its level if it is known.")

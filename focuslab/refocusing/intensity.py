@@ -4,8 +4,9 @@ The map is measured once per stack and channel, never per tile or plane, on at m
 undone at the end: a lazy stack stays lazy and intensities stay quantitative.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from focuslab.errors import ImageError
+from focuslab.refocusing.sampling import sample_plane
 from focuslab.stack import FocalStack
 
-__all__ = ["IntensityMap", "finite", "measure_map", "sample_plane"]
+__all__ = ["IntensityMap", "finite", "intensity_of", "measure_map"]
 
 _BUDGET = 4 << 20  # pixels of a stack that its intensity map is measured on
-_OF_PLANE = 1 << 20  # pixels of a plane that its level and light are read from
-_WINDOW = 512
+_SEARCHED = 64 << 20  # pixels of a plane that are searched for light where those are all alike
+_WINDOW, _BLOCK = 128, 256  # px
 _PLANES = 8
+_DARK, _BRIGHT = 0.5, 99.9  # percentiles
+_ABOVE = 2.0  # normalised intensity that the brightest block has at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class IntensityMap:
     Attributes
     ----------
     dark, bright
-        0.5th and 99.9th percentile of the sampled counts.
+        About the 0.5th and the 99.9th percentile of the sampled counts: see `intensity_of`.
     """
 
     dark: float
@@ -64,32 +68,50 @@ def measure_map(stack: FocalStack, planes: Sequence[tuple[int, ...]]) -> Intensi
         If none of the sampled pixels is a finite number.
     """
     chosen = [planes[i] for i in sorted({round(k) for k in np.linspace(0, len(planes) - 1, _PLANES)})]
-    sample = np.concatenate([w.ravel() for p in chosen for w in sample_plane(stack, p, _BUDGET // len(chosen))])
-    sample = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
+    found = intensity_of([w for p in chosen for w in sample_plane(stack, p, _BUDGET // len(chosen), _WINDOW)])
+    if found.blank:  # a small specimen may lie between the windows
+        whole = (w for p in chosen for w in sample_plane(stack, p, _SEARCHED, 2 * _BLOCK))
+        lit = list(islice((w for w in whole if _differ(w)), _BUDGET // (2 * _BLOCK) ** 2))
+        found = intensity_of(lit) if lit else found
+    return found
+
+
+def intensity_of(windows: Sequence[NDArray[Any]]) -> IntensityMap:
+    """Map of sampled counts: the 0.5th percentile is dark, the 99.9th bright.
+
+    Few bright structures in a large dark field are less than a thousandth of it; they count where they lie: a block of
+    256 px may be up to twice as bright as the whole.
+
+    Raises
+    ------
+    ImageError
+        If no pixel is a finite number.
+    """
+    parts = [_finite_values(w) for w in windows]
+    sample = np.concatenate(parts) if parts else np.empty(0)
     if sample.size == 0:
         raise ImageError("The image holds no finite pixel in the sampled area.")
-    dark, bright = (float(v) for v in np.percentile(sample, (0.5, 99.9)))
+    dark, bright = (float(v) for v in np.percentile(sample, (_DARK, _BRIGHT)))
     if bright <= dark:  # a few bright pixels on a constant ground
-        dark, bright = float(sample.min()), float(sample.max())
-    return IntensityMap(dark, bright)
+        return IntensityMap(float(sample.min()), float(sample.max()))
+    blocks = [values for w in windows for block in _blocks(w) if (values := _finite_values(block)).size]
+    peak = max(float(np.percentile(values, _BRIGHT)) for values in blocks)
+    return IntensityMap(dark, max(bright, dark + (peak - dark) / _ABOVE))
 
 
-def sample_plane(stack: FocalStack, index: tuple[int, ...], budget: int = _OF_PLANE) -> list[NDArray[Any]]:
-    """Windows of one plane on a fixed grid, at most `budget` pixels; the whole plane if it fits."""
-    height, width = stack.plane_shape
-    if height * width <= budget:
-        return [stack.plane(index)]
-    count = max(budget // _WINDOW**2, 1)
-    down = max(round(np.sqrt(count * height / width)), 1)
-    across = max(count // down, 1)
-    starts = [
-        sorted({int(s) for s in np.linspace(0, max(n - _WINDOW, 0), k)}) for n, k in ((height, down), (width, across))
-    ]
-    return [
-        np.asarray(stack.array[(*index, slice(y, y + _WINDOW), slice(x, x + _WINDOW))])
-        for y in starts[0]
-        for x in starts[1]
-    ]
+def _blocks(window: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """A window in parts of about 256 x 256 px."""
+    for row in np.array_split(window, max(window.shape[0] // _BLOCK, 1), axis=0):
+        yield from np.array_split(row, max(window.shape[1] // _BLOCK, 1), axis=1)
+
+
+def _differ(window: NDArray[Any]) -> bool:
+    values = _finite_values(window)
+    return bool(values.size) and bool(values.max() > values.min())
+
+
+def _finite_values(window: NDArray[Any]) -> NDArray[Any]:
+    return window[np.isfinite(window)] if window.dtype.kind == "f" else window.ravel()
 
 
 def finite(counts: NDArray[Any], keep_nan: bool) -> NDArray[Any]:

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from focuslab.errors import ImageError
 from focuslab.models.bundle import Model
 from focuslab.models.estimator import safest_level
 from focuslab.models.evidence import gather_evidence, mean_evidence
 from focuslab.models.explain import Explanation, explain
 from focuslab.models.frontend import noise_sigma
 from focuslab.optics import Optics
-from focuslab.refocusing.intensity import IntensityMap, finite
+from focuslab.refocusing.intensity import IntensityMap, finite, intensity_of
 
 __all__ = ["SURE", "LevelEstimate", "estimate_level", "measure_explanation", "measure_noise"]
 
@@ -65,14 +66,13 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics
     optics
         The microscope that took the plane.
     """
-    values = np.concatenate([w.ravel() for w in windows]).astype(np.float64)
-    values = values[np.isfinite(values)]
-    if values.size == 0:
+    try:
+        intensity = intensity_of(windows)
+    except ImageError:  # no pixel says anything
         return _NOTHING
-    dark, bright = np.percentile(values, (0.5, 99.9))
-    if not bright > dark:
+    if intensity.blank:
         return _NOTHING
-    normal = [(finite(w, keep_nan=True).astype(np.float64) - dark) / (bright - dark) for w in windows]
+    normal = [intensity.normalise(finite(w, keep_nan=True), np.float64) for w in windows]
     normal = _most_structured([w for w in normal if min(w.shape) >= _SMALLEST])
     if not normal:
         return _NOTHING

@@ -9,9 +9,10 @@ from focuslab.errors import ImageError, RequestError
 from focuslab.models.bundle import Model
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import PlaneFacts
-from focuslab.refocusing.intensity import IntensityMap, measure_map, sample_plane
+from focuslab.refocusing.intensity import IntensityMap, measure_map
 from focuslab.refocusing.levels import LevelEstimate, estimate_level, measure_explanation, measure_noise
 from focuslab.refocusing.request import RefocusRequest
+from focuslab.refocusing.sampling import structured_windows
 from focuslab.stack import FocalStack
 
 __all__ = ["PlanePlan", "StackPlan", "known_optics", "plan_refocus", "plane_facts"]
@@ -102,7 +103,7 @@ def plane_facts(
     doubt: float = 0.0,
 ) -> PlaneFacts:
     """Facts of one plane at a level more or less known; its noise, what nothing explains and its floor are measured."""
-    windows = sample_plane(stack, index)
+    windows = structured_windows(stack, index)
     noise = measure_noise(windows, intensity.scale)
     said = measure_explanation(windows, intensity, optics, level_px, noise)
     return PlaneFacts(level_px, noise * said.surplus, optics, intensity, said.floor, doubt)
@@ -171,7 +172,7 @@ class _Estimates:
         key = (stack.position(index, "C"), stack.position(index, "Z"))
         if key not in self._known:
             frames = sorted({int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)})
-            votes = [estimate_level(sample_plane(stack, self._at(index, t)), self._model, optics) for t in frames]
+            votes = [estimate_level(structured_windows(stack, self._at(index, t)), self._model, optics) for t in frames]
             found = [v for v in votes if v.found] or votes
             self._known[key] = LevelEstimate(
                 float(np.median([v.level_px for v in found])),

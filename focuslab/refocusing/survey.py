@@ -11,9 +11,10 @@ from focuslab.models.bundle import Model
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.quality.focus import sharpness
-from focuslab.refocusing.intensity import finite, sample_plane
+from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.levels import LevelEstimate, estimate_level
 from focuslab.refocusing.progress import Progress, finish
+from focuslab.refocusing.sampling import sample_plane, structured_windows
 from focuslab.stack import FocalStack
 
 __all__ = ["BlurMap", "PlaneFocus", "blur_map", "blur_map_steps", "focus_curve", "focus_curve_steps"]
@@ -91,8 +92,8 @@ def focus_curve_steps(
     found = []
     for index in planes:
         known = optics or stack.optics(stack.position(index, "C"))
-        windows = sample_plane(stack, index)
-        estimate = estimate_level(windows, model, known or Optics.nominal())
+        windows = sample_plane(stack, index)  # the same of all planes, to compare them
+        estimate = estimate_level(structured_windows(stack, index), model, known or Optics.nominal())
         sharp = float(np.mean([sharpness(finite(w, keep_nan=True)) for w in windows]))
         level = known.defocus_um(estimate.level_px) if known is not None and estimate.found else None
         found.append(PlaneFocus(index, estimate, sharp, level))
@@ -133,7 +134,7 @@ def blur_map_steps(
     """
     known = optics or stack.optics(stack.position(index, "C"))
     microscope = known or Optics.nominal()
-    whole = estimate_level(sample_plane(stack, index), model, microscope)
+    whole = estimate_level(structured_windows(stack, index), model, microscope)
     if not whole.found:
         raise ImageError("This plane has no structure whose blur could be read: choose another one.")
     side = int(np.clip(_REACH * whole.level_px, *_WINDOW))

@@ -169,8 +169,8 @@ class Session:
 
     def level(self, request: ViewRequest, engine: "Engine", index: tuple[int, ...], typed: float | None) -> LevelFound:
         """Level of a plane: typed, or read once."""
-        from focuslab.refocusing.intensity import sample_plane
         from focuslab.refocusing.levels import estimate_level
+        from focuslab.refocusing.sampling import structured_windows
 
         stack = request.image.stack
         optics = stack.optics(stack.position(index, "C"))
@@ -178,7 +178,7 @@ class Session:
             return LevelFound(index, typed, None, optics)
         key = (request.content, index, repr(optics), request.model)
         if key not in self._levels:
-            windows = sample_plane(stack, index)
+            windows = structured_windows(stack, index)
             self._levels[key] = estimate_level(windows, engine.model, optics or Optics.nominal())
         estimate = self._levels[key]
         largest = min(engine.model.card.levels_px[1], min(stack.plane_shape) / 2)

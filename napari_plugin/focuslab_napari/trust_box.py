@@ -18,7 +18,6 @@ __all__ = ["TrustBox", "TrustReport", "baseline_steps", "trust_steps"]
 
 _ITERATIONS = 30  # of Richardson-Lucy
 _WIENER = 1e-2
-_SAMPLE = 1 << 20  # pixels of a plane that its sharpness is judged by
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +62,13 @@ def _against_sharper(asked: Application, plane: Any, made: Any) -> list[str]:
     """PSNR and SSIM before and after, if the stack has a sharper plane of the same field."""
     from focuslab.quality import psnr, ssim
     from focuslab.quality.focus import sharpness
-    from focuslab.refocusing.intensity import sample_plane
+    from focuslab.refocusing.sampling import sample_plane
 
     stack, index = asked.image.stack, asked.index
     if "Z" not in stack.axes:
         return []
     at = stack.axes.index("Z")
-    sharpest = max(stack.line(index, "Z"), key=lambda i: max(sharpness(w) for w in sample_plane(stack, i, _SAMPLE)))
+    sharpest = max(stack.line(index, "Z"), key=lambda i: max(sharpness(w) for w in sample_plane(stack, i)))
     if sharpest == index:
         return []
     truth = stack.plane(sharpest).astype(np.float64)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from focuslab.optics import Optics, camera_otf
 from focuslab.quality.focus import sharpness
 from focuslab.quality.metrics import scaled_to
-from focuslab.refocusing.intensity import IntensityMap, measure_map, sample_plane
+from focuslab.refocusing.intensity import IntensityMap, measure_map
+from focuslab.refocusing.sampling import read_window, sample_plane, spread_windows
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.stack import FocalStack
 
@@ -24,6 +25,7 @@ __all__ = ["Field", "fit_levels", "selected", "sharpness_of"]
 
 BLOCK = 32  # px, of the map of structure
 _LOOKED_AT = 4 << 20  # pixels of a plane up to which it is made
+_FITTED = 512  # px, of the window of a large plane that levels are fitted to
 _LEAST = 1e-3  # squared transfer of the plane in focus below which it says nothing
 _TRIED = np.concatenate([[0.0], np.geomspace(0.7, 45, 60)])  # px
 
@@ -131,9 +133,9 @@ def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 
     Brightness may change with z. Levels start from that of the plane in focus, `focus_px`: none, unless it is said. Of
     a large field the window with most contrast is looked at.
     """
-    windows = sample_plane(stack, (focus,))
-    chosen = int(np.argmax([float(np.std(window.astype(np.float32))) for window in windows]))
-    sharp = windows[chosen].astype(np.float32)
+    windows = spread_windows(stack.plane_shape, side=_FITTED)
+    chosen = max(windows, key=lambda window: float(read_window(stack, (focus,), window).std(dtype=np.float64)))
+    sharp = read_window(stack, (focus,), chosen).astype(np.float32)
     shape = (sharp.shape[0], sharp.shape[1])
     light = np.pad(sharp, 48, mode="reflect")
     size = (light.shape[0], light.shape[1])
@@ -143,7 +145,7 @@ def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 
     made = [image.numpy()[48 : 48 + shape[0], 48 : 48 + shape[1]] for image in blurred]
     levels = []
     for index in stack.planes():
-        plane = sample_plane(stack, index)[chosen].astype(np.float32)
+        plane = read_window(stack, index, chosen).astype(np.float32)
         errors = [float(np.mean((scaled_to(image, plane) - plane) ** 2)) for image in made]
         levels.append(focus_px if index[0] == focus else float(_TRIED[int(np.argmin(errors))]))
     return tuple(levels)

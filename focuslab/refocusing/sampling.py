@@ -1,0 +1,66 @@
+"""Which pixels of a large plane are looked at: a lazy stack stays lazy, and what lies anywhere in it is found.
+
+Windows lie in the middles of the cells of a grid over the whole plane. What says most of a plane, its blur, noise and
+light, is read from those of many windows that have most contrast.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focuslab.stack import FocalStack
+
+__all__ = ["read_window", "sample_plane", "spread_windows", "structured_windows"]
+
+Window = tuple[slice, slice]
+
+_SAMPLED = 1 << 20  # pixels of a plane that are sampled, and of what is read of it
+_SEEN = 4 << 20  # pixels of a plane among which the most structured are chosen
+_SMALL, _LARGE = 256, 512  # px, sides of windows; blur is read from the large
+
+
+def spread_windows(shape: tuple[int, int], budget: int = _SAMPLED, side: int = _SMALL) -> list[Window]:
+    """Windows of `side` px on a regular grid over a plane (Y, X), of about `budget` pixels; the whole, if it fits."""
+    height, width = shape
+    if height * width <= budget:
+        return [(slice(0, height), slice(0, width))]
+    count = max(budget // side**2, 1)
+    down = min(max(round(math.sqrt(count * height / width)), 1), count, math.ceil(height / side))
+    across = min(count // down, math.ceil(width / side))
+    rows, columns = _centred(height, down, side), _centred(width, across, side)
+    return [(y, x) for y in rows for x in columns]
+
+
+def _centred(length: int, cells: int, side: int) -> list[slice]:
+    """Parts of `side` px in the middles of equal cells, within the length."""
+    last = max(length - side, 0)
+    starts = [min(max(round((i + 0.5) * length / cells - side / 2), 0), last) for i in range(cells)]
+    return [slice(start, min(start + side, length)) for start in starts]
+
+
+def read_window(stack: FocalStack, index: tuple[int, ...], window: Window) -> NDArray[Any]:
+    """Pixels (Y, X) of one plane in a window."""
+    return np.asarray(stack.array[(*index, *window)])
+
+
+def sample_plane(
+    stack: FocalStack, index: tuple[int, ...], budget: int = _SAMPLED, side: int = _SMALL
+) -> list[NDArray[Any]]:
+    """Windows (Y, X) of one plane, the same for every plane of a stack: see `spread_windows`."""
+    return [read_window(stack, index, window) for window in spread_windows(stack.plane_shape, budget, side)]
+
+
+def structured_windows(stack: FocalStack, index: tuple[int, ...]) -> list[NDArray[Any]]:
+    """The windows (Y, X) of one plane with most contrast, up to 1 Mpx of 4 Mpx; the whole plane, if it fits."""
+    if math.prod(stack.plane_shape) <= _SAMPLED:
+        return sample_plane(stack, index)
+    windows = sample_plane(stack, index, _SEEN, _LARGE)
+    return sorted(windows, key=_contrast, reverse=True)[: _SAMPLED // _LARGE**2]
+
+
+def _contrast(window: NDArray[Any]) -> float:
+    """Standard deviation of the finite pixels; what it is made of does not matter to compare parts of a plane."""
+    values = window[np.isfinite(window)] if window.dtype.kind == "f" else window
+    return float(values.std(dtype=np.float64)) if values.size else 0.0
