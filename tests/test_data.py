@@ -180,6 +180,22 @@ def test_planes_out_of_order_have_no_levels_from_z(tmp_path: Path, optics: Optic
     assert fitted[0] < fitted[3] < fitted[2] < fitted[1], "read from the pixels they are what they are"
 
 
+@pytest.mark.parametrize("focus", [None, 4], ids=["found", "said"])
+def test_nothing_is_learned_from_pixels_that_are_not_numbers(tmp_path: Path, optics: Optics, focus: int | None) -> None:
+    good = stack_of(optics, 0)
+    for name, plane, value in (("a", 3, np.nan), ("b", 0, np.inf)):
+        bad = np.asarray(good.array).astype(np.float32)
+        bad[plane, 5, 7] = value
+        write(tmp_path / f"{name}.ome.tif", FocalStack(bad, "ZYX", good.calibration))
+    write(tmp_path / "c.ome.tif", FocalStack(np.full(good.shape, 7, np.float32), "ZYX", good.calibration))
+    with pytest.raises(RequestError, match="Plane 3 holds pixels that are NaN"):
+        gather_fields(StackSource(**{**STACKS, "files": "a.ome.tif"}, focus=focus, levels="fitted"), tmp_path)
+    with pytest.raises(RequestError, match="Plane 0 holds pixels that are NaN or infinite"):
+        gather_fields(StackSource(**{**STACKS, "files": "b.ome.tif"}, focus=focus), tmp_path)
+    with pytest.raises(RequestError, match="is blank"):
+        gather_fields(StackSource(**{**STACKS, "files": "c.ome.tif"}, focus=focus), tmp_path)
+
+
 def test_splits_keep_wells_together_and_are_written(tmp_path: Path) -> None:
     groups = {f"{well}_s{site}": well for well in ("a", "b", "c", "d", "e") for site in (1, 2)}
     split = split_names(groups, SplitRule(validation=0.2, test=0.2, by="well"), seed=3)

@@ -79,4 +79,3 @@ def test_windows_of_all_planes_are_the_same() -> None:
     stack = FocalStack(np.arange(2 * 1200 * 1300).reshape(2, 1200, 1300), "ZYX")
     first, second = sample_plane(stack, (0,)), sample_plane(stack, (1,))
     assert all((b - a == 1200 * 1300).all() for a, b in zip(first, second, strict=True))
-

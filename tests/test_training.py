@@ -33,6 +33,7 @@ from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import load_bundle, load_reference
 from focuslab.models.latent import LatentCode
 from focuslab.models.reference import ReferenceAutoencoder
+from focuslab.models.zoo import load_model
 from focuslab.optics import camera_otf
 from focuslab.refocusing.devices import choose_precision
 
@@ -522,6 +523,29 @@ def test_ctrl_c_leaves_a_usable_model(tmp_path: Path) -> None:
     thread.join()
     assert load_bundle(tmp_path / "m").card.sha256 == card.sha256
     assert curve(tmp_path / "m", "validation")
+
+
+def test_a_model_stopped_before_its_estimator_was_trained_reads_levels_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("focuslab_training.run.train_part", lambda *_: True)  # stopped in its first part
+    card = train(short(trains=["autoencoder", "estimator"]), tmp_path / "m", machines=CPU)
+    reader = load_model("default").estimator.state_dict()
+    found = load_bundle(tmp_path / "m").estimator.state_dict()
+    assert all(torch.equal(found[name], reader[name]) for name in reader)
+    assert "has not been trained" in card.data[-1] == load_bundle(tmp_path / "m").card.data[-1]
+
+
+@pytest.mark.parametrize("changes", [{}, {"learning_rate": 0.1, "patience": 1, "validate_every": 1}])
+def test_a_run_that_has_ended_is_not_trained_further_by_resuming(tmp_path: Path, changes: dict[str, object]) -> None:
+    recipe = short(400 if changes else 3, **changes)
+    first = train(recipe, tmp_path / "m", machines=CPU)
+    steps = len(curve(tmp_path / "m", "validation"))
+    again = train(recipe, tmp_path / "m", resume=True, machines=CPU)
+    assert again.sha256 == first.sha256 and len(curve(tmp_path / "m", "validation")) == steps
+    if not changes:
+        longer = train(short(4), tmp_path / "m", resume=True, machines=CPU)
+        assert longer.sha256 != first.sha256, "unless it is to be longer"
 
 
 def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:

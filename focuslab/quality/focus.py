@@ -27,7 +27,8 @@ _SHARPER = 1.5  # ratio of sharpness from which two planes of a stack differ by 
 
 def sharpness(plane: NDArray[Any]) -> float:
     """Variance of the Laplacian of a smoothed plane (Y, X) [1]_, in squared counts."""
-    return float(ndimage.gaussian_laplace(plane.astype(np.float64), _SMOOTH).var())
+    above = plane.astype(np.float64) - float(plane.flat[0])  # of a constant plane exactly 0
+    return float(ndimage.gaussian_laplace(above, _SMOOTH).var())
 
 
 def find_focus(values: Sequence[float]) -> int:

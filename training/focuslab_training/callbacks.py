@@ -45,8 +45,13 @@ class Schedule(Callback):
         return self._before + time.monotonic() - self._began
 
     def on_train_start(self, trainer: pl.Trainer, system: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; a run that had come to its end, and is not longer now, is left as it is."""
         self._began = time.monotonic()
+        early = trainer.early_stopping_callback
+        spent = self._before >= 60 * (self.minutes or math.inf)
+        ended = trainer.global_step >= self.steps if self.steps else spent
+        if ended or (early is not None and early.wait_count >= early.patience):
+            trainer.should_stop = True
 
     def on_train_batch_start(self, trainer: pl.Trainer, system: pl.LightningModule, batch: Any, index: int) -> None:
         """Set the learning rate of the step."""

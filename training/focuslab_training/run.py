@@ -19,7 +19,7 @@ from focuslab_training.card import model_card
 from focuslab_training.data.module import open_data
 from focuslab_training.data.split import Split
 from focuslab_training.parts import Machines, TrainingProgress, train_part
-from focuslab_training.recipe import Recipe
+from focuslab_training.recipe import Part, Recipe
 from focuslab_training.status import STOP, TrainingStatus
 
 __all__ = ["Machines", "TrainingProgress", "train"]
@@ -103,7 +103,7 @@ def train(
         dataset.split.write(output)
         (work / RECIPE).write_text(recipe.model_dump_json(indent=1) + "\n")
     networks = _networks(recipe)
-    card = model_card(recipe, dataset)
+    card = written = model_card(recipe, dataset)
     with TrainingStatus.kept(output, recipe, lead=rank_zero_only.rank == 0) as status:
         for part in recipe.trains:
 
@@ -114,11 +114,12 @@ def train(
 
             stopped = train_part(part, networks[part], recipe, dataset, work / part, resume, machines, tell)
             if rank_zero_only.rank == 0:
-                card = save_bundle(card, {name: network.cpu() for name, network in networks.items()}, output)
+                reached = recipe.trains[: recipe.trains.index(part) + 1]
+                written = _save(networks, card, recipe, reached, output)
             if stopped:
                 status.stopped = True
                 break
-    return card
+    return written
 
 
 def _check_same(recipe: Recipe, path: Path) -> None:
@@ -154,3 +155,19 @@ def _networks(recipe: Recipe) -> dict[str, nn.Module]:
                 f"The model {start.card.name!r} has other sizes than the recipe {recipe.name!r}."
             ) from error
     return networks
+
+
+def _save(
+    networks: dict[str, nn.Module], card: ModelCard, recipe: Recipe, reached: tuple[Part, ...], output: Path
+) -> ModelCard:
+    """Write the bundle; until the training of its estimator has begun, it has that of the bundled model."""
+    parts = {name: network.cpu() for name, network in networks.items()}
+    if "estimator" in parts and not recipe.start and "estimator" not in reached:
+        reader = load_model("default")
+        if reader.card.estimator == card.estimator:
+            parts["estimator"] = reader.estimator
+            note = "levels are read by the estimator of the bundled model: this one's has not been trained"
+        else:
+            note = "levels cannot be read from planes: the estimator has not been trained"
+        card = card.model_copy(update={"data": (*card.data, note)})
+    return save_bundle(card, parts, output)

@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from focuslab.errors import CalibrationError, FocusLabError, ImageError, RequestError
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
@@ -99,6 +101,13 @@ def _focus(stack: FocalStack, planes: range, source: StackSource) -> int:
     if source.layout == "simulated" and said is not None:
         return said
     values = sharpness_of(stack)  # every plane can be read, and is like the first
+    if not np.isfinite(values).all():
+        raise ImageError(
+            f"Plane {planes[int(np.argmin(np.isfinite(values)))]} holds pixels that are NaN or infinite: fill them "
+            "first, nothing can be learned from them."
+        )
+    if max(values) == 0:
+        raise ImageError("The stack is blank: all pixels of each plane are alike.")
     focus = find_focus(values) if said is None else said
     if source.levels == "z" and (share := disorder(values, focus)) > _OUT_OF_ORDER:
         raise ImageError(
