@@ -4,6 +4,7 @@ Whatever the stack comes from, a folder of files or the simulator, training and 
 read window by window, when they are asked for: a data set may be larger than memory.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -122,8 +123,13 @@ class _View:
 
 
 def sharpness_of(stack: FocalStack) -> list[float]:
-    """Sharpness of every plane of a ZYX stack; of a large one that of its sharpest window."""
-    return [max(sharpness(window) for window in sample_plane(stack, index)) for index in stack.planes()]
+    """Sharpness of every plane of a ZYX stack, in a large one of its sharpest window; NaN where a pixel is no number."""
+    found = []
+    for index in stack.planes():
+        windows = sample_plane(stack, index)
+        known = all(np.isfinite(window).all() for window in windows)
+        found.append(max(sharpness(window) for window in windows) if known else math.nan)
+    return found
 
 
 def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 0.0) -> tuple[float, ...]:
