@@ -123,7 +123,7 @@ class _View:
 
 
 def sharpness_of(stack: FocalStack) -> list[float]:
-    """Sharpness of every plane of a ZYX stack, in a large one of its sharpest window; NaN where a pixel is no number."""
+    """Sharpness of every plane of a ZYX stack (of a large one: its sharpest window); NaN where a pixel is no number."""
     found = []
     for index in stack.planes():
         windows = sample_plane(stack, index)
