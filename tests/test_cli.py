@@ -235,8 +235,10 @@ def test_results_and_inputs_are_never_lost(cli, image: Path, tiny: Path, tmp_pat
     twin.parent.mkdir()
     twin.write_bytes(data)
     shutil.copy(image, twin.with_suffix(".ome.tif"))
-    code, _, err = cli("refocus", twin.parent, "-o", tmp_path / "many", *ask)
-    assert code == 2 and "share one record" in err
+    for inputs in ([twin.parent], [twin, twin.with_suffix(".ome.tif")]):
+        code, _, err = cli("refocus", *inputs, "-o", tmp_path / "many", *ask)
+        assert code == 2 and "share one record" in err
+    assert cli("estimate", twin.parent, "-o", tmp_path / "levels.csv", "--model", tiny)[0] == 0, "which writes none"
 
 
 @pytest.mark.skipif(

@@ -66,6 +66,28 @@ def test_version_0_4_and_foreign_units(tmp_path: Path) -> None:
     assert stack.axes == "ZYX" and stack.calibration.pixel_size_um == 0.25 and stack.calibration.z_step_um == 0.5
 
 
+def test_a_damaged_chunk_is_told_and_other_images_go_on(tmp_path: Path) -> None:
+    from focuslab.models.zoo import load_model
+    from focuslab.refocusing.batch import batch_steps, jobs_of
+    from focuslab.refocusing.engine import Engine
+    from focuslab.refocusing.progress import finish
+    from focuslab.refocusing.request import RefocusRequest
+    from focuslab.refocusing.screen import Wells, estimate_steps
+
+    paths = [focuslab.write(tmp_path / f"{name}.ome.zarr", FocalStack(picture(), "YX", KNOWN)) for name in "ab"]
+    chunk = max((p for p in paths[0].rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    chunk.write_bytes(chunk.read_bytes()[:50])
+    with pytest.raises(ImageError, match=r"a\.ome\.zarr is damaged"):
+        focuslab.read(paths[0]).plane()
+    model = load_model("default")
+    jobs = jobs_of(paths, tmp_path / "out")
+    errors = [error for *_, error in estimate_steps(jobs, model, Wells())]
+    assert isinstance(errors[0], ImageError) and errors[1] is None
+    outcomes = finish(batch_steps(jobs, RefocusRequest(shift_um=4, level_um=0), Engine(model, "cpu")))
+    assert isinstance(outcomes[0].error, ImageError) and outcomes[1].error is None
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b.focuslab.json", "b.ome.zarr"]
+
+
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty.zarr").mkdir()
     with pytest.raises(ImageError, match="not an OME-Zarr image"):

@@ -122,7 +122,7 @@ def _jobs(
     optics: dict[str, float | None],
 ) -> "list[Job]":
     """Everything to do: files, the files of folders, or folders of one file per plane."""
-    from focuslab.refocusing.batch import Job, files_in, jobs_of
+    from focuslab.refocusing.batch import Job, check_targets, files_in, jobs_of
 
     to_file = output.suffix.lower() in (".tif", ".tiff", ".zarr") and (not output.is_dir() or is_zarr(output))
     jobs: list[Job] = []
@@ -142,7 +142,5 @@ def _jobs(
         if len(jobs) > 1:
             raise RequestError(f"{len(jobs)} inputs need a folder as --output, got the file {output}.")
         return [replace(jobs[0], target=output)]
-    targets = [job.target for job in jobs]
-    if twice := sorted({t.name for t in targets if targets.count(t) > 1}):
-        raise RequestError(f"Several inputs are called {twice[0]}: refocus them into different folders.")
+    check_targets(jobs)
     return jobs

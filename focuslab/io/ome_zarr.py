@@ -62,7 +62,37 @@ def open_zarr(path: Path) -> FocalStack:
         )
     own = said.get("focuslab", {})
     calibration = _calibration(image, axes, said.get("ome", said).get("omero", {}), own.get("calibration", {}))
-    return FocalStack(array, axes, calibration, own.get("provenance", {}), "zarr")
+    return FocalStack(_ZarrPixels(path, array), axes, calibration, own.get("provenance", {}), "zarr")
+
+
+class _ZarrPixels:
+    """Lazy pixels of a Zarr array; a chunk that cannot be read is told by name of the image."""
+
+    def __init__(self, path: Path, array: Any) -> None:
+        self._path, self._array = path, array
+        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[...], dtype)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        try:
+            return np.asarray(self._array[index])
+        except IndexError:
+            raise
+        except Exception as error:  # whatever the codec of a damaged chunk raises
+            raise ImageError(
+                f"{self._path.name} is damaged: a chunk cannot be read ({error}). Copy it again from its source."
+            ) from error
 
 
 def attributes_of(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
 from focuslab.stack import FocalStack
 
-__all__ = ["BatchProgress", "Job", "Outcome", "batch_steps", "files_in", "jobs_of", "summary"]
+__all__ = ["BatchProgress", "Job", "Outcome", "batch_steps", "check_targets", "files_in", "jobs_of", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,23 @@ def files_in(folder: Path, files: str = "*") -> list[Path]:
 def jobs_of(
     files: Sequence[Path], output: Path, opened: Callable[[Path], FocalStack] = read, *, below: Path | None = None
 ) -> list[Job]:
-    """Jobs that write every file under its own name into a folder, keeping subfolders `below` one.
+    """Jobs that write every file under its own name into a folder, keeping subfolders `below` one."""
+    targets = [output / (path.relative_to(below) if below is not None else path.name) for path in files]
+    return [
+        Job(_name(path, below), lambda path=path: opened(path), target, path)  # type: ignore[misc]
+        for path, target in zip(files, targets, strict=True)
+    ]
+
+
+def check_targets(jobs: Sequence[Job]) -> None:
+    """See that no job writes over what another one writes.
 
     Raises
     ------
     RequestError
-        If two would have the same name.
+        If two results would have the same name, or share the record of their provenance.
     """
-    targets = [output / (path.relative_to(below) if below is not None else path.name) for path in files]
+    targets = [job.target for job in jobs]
     twice = sorted({t.name for t in targets if targets.count(t) > 1})
     if twice:
         raise RequestError(f"Several inputs are called {twice[0]}: refocus them into different folders.")
@@ -84,10 +93,6 @@ def jobs_of(
             f"{shared[0]} and {shared[1]} would share one record of their provenance: rename one of them, or refocus "
             "them into different folders."
         )
-    return [
-        Job(_name(path, below), lambda path=path: opened(path), target, path)  # type: ignore[misc]
-        for path, target in zip(files, targets, strict=True)
-    ]
 
 
 def _name(path: Path, below: Path | None) -> str:
@@ -135,6 +140,8 @@ def batch_steps(
             outcomes.append(Outcome(job, provenance))
         except FocusLabError as error:
             outcomes.append(Outcome(job, error=error))
+        except OSError as error:  # a share that is gone, a disk that is full
+            outcomes.append(Outcome(job, error=OutputError(f"{job.name} cannot be read or written: {error}.")))
         yield BatchProgress(i + 1, len(jobs), outcomes[-1])
     for source, target in {(plate_of(j.source), plate_of(j.target)) for j in jobs if j.source is not None}:
         if source is not None and target is not None and is_plate(source):

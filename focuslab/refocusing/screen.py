@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from focuslab.errors import FocusLabError, RequestError
+from focuslab.errors import FocusLabError, ImageError, RequestError
 from focuslab.io import well_of
 from focuslab.models.bundle import Model
 from focuslab.refocusing.batch import Job
@@ -107,6 +107,8 @@ def estimate_steps(
                 rows.append(_row(job.name, well, field, place, plane))
         except FocusLabError as failure:
             error, rows = failure, []
+        except OSError as failure:  # a share that is gone
+            error, rows = ImageError(f"{job.name} cannot be read: {failure}."), []
         yield i + 1, len(jobs), rows, error
 
 

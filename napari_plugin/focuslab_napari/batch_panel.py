@@ -94,7 +94,7 @@ class BatchPanel(Panel):
 
     def _jobs(self) -> "list[Job]":
         from focuslab.io import read
-        from focuslab.refocusing.batch import files_in, jobs_of
+        from focuslab.refocusing.batch import check_targets, files_in, jobs_of
 
         if (output := self.output.path) is None:
             raise RequestError("Name a folder for the results.")
@@ -108,7 +108,9 @@ class BatchPanel(Panel):
             return read(path, pixel_size_um=numbers.get("pixel_size_um")).calibrated(**numbers)
 
         found = files_in(folder, self.files.text() or "*.tif*")
-        return jobs_of(found, output, open_known, below=folder)
+        jobs = jobs_of(found, output, open_known, below=folder)
+        check_targets(jobs)
+        return jobs
 
     def _layer_jobs(self, output: Path) -> "list[Job]":
         """Jobs of the selected image layers, looked at here, in the thread that may touch them."""
