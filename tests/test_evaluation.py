@@ -11,7 +11,7 @@ from focuslab_training.data.open import source_of, specimens_in
 from focuslab_training.data.split import Split
 from focuslab_training.evaluation.evaluate import Options, evaluate, unseen
 from focuslab_training.evaluation.judges import LinearJudge, ReferenceJudge
-from focuslab_training.evaluation.protocol import CEILING, best_settings, judge_field, side_of
+from focuslab_training.evaluation.protocol import CEILING, OWN, best_settings, judge_field, side_of
 
 from focuslab.errors import DeviceError, ImageError, RequestError
 from focuslab.io import write
@@ -111,6 +111,17 @@ def test_a_field_is_judged_on_one_side_with_all_methods(fields: list[Field], tin
     tried = [s.psnr for s in result.scores if s.method.startswith("Richardson-Lucy") and s.plane == 0]
     assert {s.method for s in best} == {"Richardson-Lucy, best"}
     assert max(tried) == next(s.psnr for s in best if s.plane == 0)
+
+
+def test_the_linearity_gap_compares_codes_and_not_remainders(fields: list[Field], tiny_model: Model) -> None:
+    field, judge = fields[0], LinearJudge(tiny_model)
+    scores = judge_field(judge, field, classical=False).scores
+    found = next(s for s in scores if s.method == "model, line between the ends" and s.against == OWN and s.plane == 1)
+    codes = judge.codes(field, side_of(field))
+    levels = [field.levels_px[p] for p in side_of(field)]
+    between = judge.line(codes[0], codes[-1], (levels[0] - levels[1]) / (levels[0] - levels[-1]))
+    a, b = (np.clip(judge.round_trip(code), 0, 1).astype(np.float64) for code in (between, codes[1]))
+    assert found.psnr == pytest.approx(min(psnr(a, b, data_range=1.0), 60), abs=1e-3)
 
 
 def test_pictures_of_a_judge_are_those_of_the_engine(fields: list[Field], tiny_model: Model) -> None:

@@ -139,13 +139,14 @@ def judge_field(
 
     codes = judge.codes(field, order)
     own = [judge.round_trip(code) for code in codes]
-    line = [judge.picture(judge.line(codes[0], codes[-1], way)) for way in ways]
+    between = [judge.line(codes[0], codes[-1], way) for way in ways]
+    line = [judge.picture(code) for code in between]
     strips = {"recorded planes": planes, "codes on the line between the ends, decoded": line}
     for k, plane in enumerate(planes):
         put("round trip", "model", k, own[k], plane)
     for k in range(1, last):
         put(SYNTHESIS, "model, line between the ends", k, line[k], planes[k])
-        put(SYNTHESIS, "model, line between the ends", k, line[k], own[k], OWN)
+        put(SYNTHESIS, "model, line between the ends", k, judge.round_trip(between[k]), own[k], OWN)
         two = judge.picture(judge.line(codes[0], codes[k], 1 / max(ways[k], 1e-6)))
         put(DEBLURRING, "model, two planes", k, two, focus)
         put(DEBLURRING, "model, two planes", k, two, own[-1], OWN)
