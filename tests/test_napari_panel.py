@@ -175,6 +175,64 @@ def test_a_slider_that_a_level_moves_says_so(qtbot: Any) -> None:
     assert box.move.value > -20.0
 
 
+def test_a_typed_distance_stays_one_when_the_microscope_is_corrected(qtbot: Any) -> None:
+    from focuslab_napari.shift_box import ShiftBox
+
+    box, trained = ShiftBox(), (0.0, 45.0)
+    qtbot.addWidget(box)
+    box.show_plane((0,), OPTICS, trained)
+    box.level.setValue(8.0)
+    assert box.level_px == pytest.approx(OPTICS.radius_px(8.0))
+    corrected = OPTICS.replace(na=0.25)
+    box.show_plane((0,), corrected, trained)
+    assert box.typed_level((0,)) == box.level_px == pytest.approx(corrected.radius_px(8.0))
+    box.show_plane((0,), None, trained)
+    assert box.level_px is None, "um mean nothing there"
+    box.level.setValue(5.0)
+    box.show_plane((0,), OPTICS, trained)
+    assert box.level_px == 5.0, "px are px"
+
+
+def test_the_preview_follows_the_looks_of_its_layer(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
+    layer = viewer.add_image(STACK[1], name="a", **{**SPACE, "scale": (0.645, 0.645), "axis_labels": ("y", "x")})
+    type_optics(panel, na=0.5, wavelength_um=0.461)
+    settle()
+    preview = panel.preview.layer
+    layer.contrast_limits, layer.colormap, layer.gamma = (0, 500), "magenta", 0.7
+    assert tuple(preview.contrast_limits) == (0, 500)
+    assert preview.colormap.name == "magenta" and preview.gamma == 0.7
+
+
+def test_the_layer_left_when_another_is_deleted_gets_its_preview(
+    viewer: Any, panel: RefocusPanel, settle: Any, qtbot: Any
+) -> None:
+    flat = {**SPACE, "scale": (0.645, 0.645), "axis_labels": ("y", "x")}
+    first = viewer.add_image(STACK[1], name="a", **flat)
+    second = viewer.add_image(STACK[2], name="b", **flat)
+    panel.images.choose(second)
+    type_optics(panel, na=0.5, wavelength_um=0.461)
+    settle()
+    viewer.layers.remove(second)
+    assert panel.images.layer is first
+    settle()
+    qtbot.waitUntil(lambda: panel.preview.layer is not None, timeout=60_000)
+    assert panel.preview.layer.metadata["focuslab"]["preview"] == first.unique_id
+
+
+def test_what_was_checked_is_said_of_its_plane_only(viewer: Any, panel: RefocusPanel, qtbot: Any, settle: Any) -> None:
+    viewer.add_image(STACK, name="stack", **SPACE)
+    type_optics(panel, na=0.5, wavelength_um=0.461)
+    viewer.dims.set_current_step(0, 2)
+    settle()
+    asked = panel._to_check()[1]
+    assert asked.estimate is panel.shift.estimate is not None, "the doubt of a level that was read goes with it"
+    with qtbot.waitSignal(panel.trust.job.finished, timeout=120_000):
+        panel.trust.check.click()
+    qtbot.waitUntil(lambda: panel.trust.about.text().startswith("stack, plane 2:"), timeout=10_000)
+    viewer.dims.set_current_step(0, 1)
+    assert panel.trust.about.text() == ""
+
+
 def test_two_planes(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
     viewer.add_image(STACK, **SPACE)
     type_optics(panel, na=0.5, wavelength_um=0.461)

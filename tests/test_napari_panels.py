@@ -83,6 +83,12 @@ def test_focus(opened: Any, qtbot: Any) -> None:
     assert made.data.shape == (320, 320) and made.data.dtype == np.uint16 and np.allclose(made.scale, 0.645)
     assert "Fused 7 planes" in panel.about.text()
 
+    run(qtbot, panel, panel.measure)
+    panel.images.fields["na"].setText("0.4")  # another microscope: distances are not what they were
+    panel.images.fields["na"].editingFinished.emit()
+    assert not panel.found and not panel.plot.left.lines
+    run(qtbot, panel, panel.measure)
+    assert panel.found
     panel.images.choose(made)  # another image: what was measured is not its own
     assert not panel.found and not panel.plot.left.lines
 

@@ -42,6 +42,7 @@ class FocusPanel(Panel):
         self.all.setToolTip("One picture of the focal stack, every part from the plane that shows it sharpest")
         self.found: list[PlaneFocus] = []
         self._measured: tuple[Any, ...] = ()
+        self._by: tuple[Any, ...] = ()
         self.lay_out(
             {"Image and microscope": self.images, "Model": self.model, "Focus": self._curves()}, self.about, self.job
         )
@@ -54,6 +55,7 @@ class FocusPanel(Panel):
             button.clicked.connect(deed)
         self.plot.picked.connect(self._go_to)
         self.images.changed.connect(self._image_changed)
+        self.model.changed.connect(self._image_changed)
         napari_viewer.dims.events.current_step.connect(self._plane_changed)
         self.when_closed(
             self.images.close_events,
@@ -72,7 +74,7 @@ class FocusPanel(Panel):
             show_warning("One job is running already: wait for it, or cancel it.")
             return
         planes = image.stack.line(index, self.axis)
-        self.found, self._measured = [], (self.images.content, self.axis)
+        self.found, self._measured, self._by = [], (self.images.content, self.axis), self._told_by()
         self.about.setText("")
         self.job.run(
             f"Focus of {layer.name}",
@@ -133,6 +135,11 @@ class FocusPanel(Panel):
         rows.addLayout(grid)
         return inner
 
+    def _told_by(self) -> tuple[Any, ...]:
+        """What levels are read with: the microscope and the model."""
+        image = self.images.image
+        return (image and image.stack.calibration, self.model.model)
+
     def _engine(self) -> Any:
         return self.session.engine(self.model.model, self.model.device)
 
@@ -185,7 +192,7 @@ class FocusPanel(Panel):
         show_plane(self.viewer, self.images.layer, image, nearest.index)
 
     def _image_changed(self) -> None:
-        if self._measured and self.images.content != self._measured[0]:
+        if self._measured and (self.images.content != self._measured[0] or self._told_by() != self._by):
             self.job.cancel()
             self.found, self._measured = [], ()
             self.plot.mark(None)

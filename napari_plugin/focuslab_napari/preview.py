@@ -21,6 +21,7 @@ from focuslab_napari.session import Encoding, LevelFound, Session, ViewRequest
 __all__ = ["LivePreview"]
 
 NAME = "FocusLab preview"
+_LOOKS = ("contrast_limits", "colormap", "gamma")  # of a layer that its preview shares
 _SETTLE = 15  # ms without a new wish before work starts
 
 
@@ -81,6 +82,7 @@ class LivePreview(QObject):
     def close(self) -> None:
         """Take the preview away for good."""
         self.viewer.layers.events.removed.disconnect(self._removed)
+        self._follow(None)
         self.clear()
 
     def hide_other_plane(self) -> None:
@@ -99,7 +101,8 @@ class LivePreview(QObject):
             self.shown = None  # pixels of another layer
         if wished[0] is not self._source:
             self._take_away()  # it looks like the layer that it was drawn for
-        self._source, self._newest = wished
+            self._follow(wished[0])
+        self._newest = wished[1]
         if self._worker is None:
             self._start()
         else:
@@ -181,5 +184,24 @@ class LivePreview(QObject):
         if event.value is self.layer:
             self.layer = self.shown = None
         elif event.value is self._source:
-            self._source = self._newest = None
-            QTimer.singleShot(0, self.clear)
+            self._follow(None)
+            self._newest = None
+            QTimer.singleShot(0, self._source_gone)
+
+    def _source_gone(self) -> None:
+        """Take its preview away; another layer may have been chosen since."""
+        self._take_away()
+        self.refresh()
+
+    def _follow(self, source: Any) -> None:
+        """Draw for a layer, and look as it does: a change of its contrast is one of the preview."""
+        for layer, connect in ((self._source, False), (source, True)):
+            for name in _LOOKS if layer is not None else ():
+                event = getattr(layer.events, name)
+                (event.connect if connect else event.disconnect)(self._look_alike)
+        self._source = source
+
+    def _look_alike(self, event: Any = None) -> None:
+        if self.layer is not None and self._source is not None:
+            for name in _LOOKS:
+                setattr(self.layer, name, getattr(self._source, name))

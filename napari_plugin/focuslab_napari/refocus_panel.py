@@ -212,7 +212,9 @@ class RefocusPanel(Panel):
         if self.images.image is None or self.images.layer is None:
             return
         self.preview.hide_other_plane()
-        self.shift.show_plane(self._index(), self._optics(), self.model.card.levels_px)
+        index, optics = self._index(), self._optics()
+        self.trust.show_plane((self.images.content, index, optics, self.model.model))
+        self.shift.show_plane(index, optics, self.model.card.levels_px)
         self.preview.refresh()
 
     def _camera_moved(self, event: Any = None) -> None:
@@ -246,5 +248,6 @@ class RefocusPanel(Panel):
         wished = self.application()
         if wished is None:
             return None
-        level = self.shift.level_px if self.shift.sure else None
-        return wished[0], replace(wished[1], scope=PLANE, move=None, level_px=level, focus_plane=None, pair=None)
+        level, read = (self.shift.level_px, self.shift.estimate) if self.shift.sure else (None, None)
+        one = {"scope": PLANE, "move": None, "focus_plane": None, "pair": None}
+        return wished[0], replace(wished[1], level_px=level, estimate=read, **one)

@@ -58,7 +58,7 @@ class ShiftBox(QWidget):
         )
         self.about = QLabel("")
         self.about.setWordWrap(True)
-        self.typed: dict[tuple[int, ...], float] = {}
+        self.typed: dict[tuple[int, ...], tuple[float, str]] = {}  # as they were typed, with their unit
         self.optics: Optics | None = None
         self._trained = (0.0, 45.0)
         self._index: tuple[int, ...] = ()
@@ -109,15 +109,18 @@ class ShiftBox(QWidget):
         return self._level_px is not None and (self.estimate is None or self.estimate.found)
 
     def typed_level(self, index: tuple[int, ...]) -> float | None:
-        """Level that was typed for a plane, px."""
-        return self.typed.get(index)
+        """Level that was typed for a plane, px by the present microscope."""
+        value, unit = self.typed.get(index, (None, "px"))
+        if value is None or unit == "px":
+            return value
+        return None if self.optics is None else self.optics.radius_px(value)
 
     def show_plane(self, index: tuple[int, ...], optics: Optics | None, trained: tuple[float, float]) -> None:
         """Turn to another plane or another microscope."""
         if (index, optics, trained) == (self._index, self.optics, self._trained):
             return
         self._index, self.optics, self._trained = index, optics, trained
-        self._level_px, self.estimate = self.typed.get(index), None
+        self._level_px, self.estimate = self.typed_level(index), None
         self._set_range()
 
     def tell(self, found: LevelFound) -> None:
@@ -165,8 +168,8 @@ class ShiftBox(QWidget):
         self.changed.emit()
 
     def _level_typed(self, value: float) -> None:
-        self.typed[self._index] = value if self.optics is None else self.optics.radius_px(value)
-        self._level_px, self.estimate = self.typed[self._index], None
+        self.typed[self._index] = (value, self.unit)
+        self._level_px, self.estimate = self.typed_level(self._index), None
         self._set_range()
         self.changed.emit()
 

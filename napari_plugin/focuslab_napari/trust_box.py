@@ -134,6 +134,7 @@ class TrustBox(QWidget):
         self.check.setToolTip("Take this plane to the sharpest, blur it back, and say how far to trust it")
         self.baselines.setToolTip("The same plane by Richardson-Lucy, Wiener and unsharp mask, as layers beside")
         self.about, self.job = QLabel(""), JobBar()
+        self._about: Any = None
         self.about.setWordWrap(True)
         rows, row = QVBoxLayout(self), QHBoxLayout()
         rows.setContentsMargins(0, 0, 0, 0)
@@ -144,6 +145,12 @@ class TrustBox(QWidget):
         rows.addWidget(self.job)
         self.check.clicked.connect(self.start)
         self.baselines.clicked.connect(self.compare)
+
+    def show_plane(self, what: Any) -> None:
+        """Turn to another plane, microscope or model: what was said is not of it."""
+        if what != self._about:
+            self._about = what
+            self.about.setText("")
 
     def start(self) -> None:
         """Check the plane on screen."""
@@ -164,7 +171,8 @@ class TrustBox(QWidget):
         )
 
     def _told(self, layer: Any, asked: Application, made: TrustReport) -> None:
-        self.about.setText("\n".join(f"- {sentence}" for sentence in made.sentences))
+        plane = f", plane {asked.image.stack.position(asked.index, 'Z')}" if "Z" in asked.image.stack.axes else ""
+        self.about.setText("\n".join([f"{layer.name}{plane}:", *(f"- {sentence}" for sentence in made.sentences)]))
         if layer not in self.viewer.layers:
             return
         limit = max(float(np.percentile(np.abs(made.difference), 99.5)), 1e-6)
