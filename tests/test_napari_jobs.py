@@ -101,3 +101,32 @@ def test_a_picture_lies_over_its_pixels_on_a_turned_layer(make_napari_viewer: An
     expected = layer.data_to_world((0, 16, 8))[1:]
     assert np.allclose(part.data_to_world((0, 0)), expected)
     assert np.allclose(part.data_to_world((4, 3)), layer.data_to_world((0, 24, 14))[1:])
+
+
+def test_a_model_trained_further_is_loaded_again(qtbot: Any, tmp_path: Path, tiny_model: Any) -> None:
+    from focuslab_napari.model_box import ModelBox, announce_model
+    from focuslab_napari.session import Session
+    from qtpy.QtCore import QSettings
+
+    from focuslab.models.bundle import save_bundle
+
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+    networks = {"autoencoder": tiny_model.autoencoder, "estimator": tiny_model.estimator}
+    folder, session = tmp_path / "own", Session()
+    save_bundle(tiny_model.card, networks, folder)
+    box = ModelBox()
+    qtbot.addWidget(box)
+    box.add(folder)
+    first = session.engine(str(folder), "cpu")
+    assert session.engine(str(folder), "cpu") is first and session.engine("default", "cpu") is not first
+    first = session.engine(str(folder), "cpu")
+
+    save_bundle(tiny_model.card.model_copy(update={"name": "further", "regime": "more"}), networks, folder)
+    assert session.engine(str(folder), "cpu") is first, "the weights are the same"
+    changed = {**networks, "estimator": type(tiny_model.estimator)(tiny_model.estimator.config)}
+    save_bundle(tiny_model.card.model_copy(update={"name": "further"}), changed, folder)
+    with qtbot.waitSignal(box.changed, timeout=1000):
+        announce_model(folder)
+    assert box.models.currentText().startswith("further") and box.about.text().startswith("further")
+    again = session.engine(str(folder), "cpu")
+    assert again is not first and again.model.card.name == "further"

@@ -58,6 +58,7 @@ class ModelBox(QWidget):
         self.devices.addItems(["auto", "cpu", "cuda", "mps"])
         self.devices.setCurrentText(str(preference("device")))
         self.devices.setToolTip("Where to compute; auto takes cuda, then mps, then cpu")
+        self._known: Any = None
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Model", self.models)
@@ -98,8 +99,13 @@ class ModelBox(QWidget):
         self._show()
 
     def _list(self, path: str) -> None:
-        if self.models.findData(path) < 0:
-            self.models.insertItem(self.models.count() - 1, f"{_card(path).name} ({Path(path).name})", path)
+        label, at = f"{_card(path).name} ({Path(path).name})", self.models.findData(path)
+        if at < 0:
+            self.models.insertItem(self.models.count() - 1, label, path)
+            return
+        self.models.setItemText(at, label)  # trained further, or another model in the same folder
+        if path == self.model:
+            self._show()
 
     def tell_device(self, device: str) -> None:
         """Show what `auto` chose."""

@@ -117,13 +117,15 @@ class Session:
     _lock: Any = field(default_factory=threading.RLock)
 
     def engine(self, model: str, device: str) -> "Engine":
-        """Engine of a model, by name or path, on a device; the last one is kept."""
+        """Engine of a model, by name or path, on a device; the last one is kept, unless it has been trained further."""
         from focuslab.models.zoo import load_model
         from focuslab.refocusing import Engine
 
         with self._lock:
-            if (model, device) not in self._engines:
+            kept = self._engines.get((model, device))
+            if kept is None or _trained_since(model, kept.model.card.sha256):
                 self._engines = {(model, device): Engine(load_model(model), device)}
+                self._levels.clear()
                 self._views.clear()
             return self._engines[model, device]
 
@@ -222,3 +224,11 @@ class Session:
         if self._maps[key].blank:
             raise RequestError("This image is blank: there is nothing to refocus.")
         return self._maps[key]
+
+
+def _trained_since(model: str, sha256: str) -> bool:
+    """Whether the bundle in a folder has other weights by now."""
+    from focuslab.models.bundle import read_card
+    from focuslab.models.zoo import bundled_cards
+
+    return model not in bundled_cards() and read_card(model).sha256 != sha256
