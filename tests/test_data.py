@@ -196,6 +196,20 @@ def test_nothing_is_learned_from_pixels_that_are_not_numbers(tmp_path: Path, opt
         gather_fields(StackSource(**{**STACKS, "files": "c.ome.tif"}, focus=focus), tmp_path)
 
 
+def test_what_a_model_was_trained_on_never_judges_its_successor(tmp_path: Path, folder: Path) -> None:
+    groups = {f"{well}_s{site}": well for well in "abcdef" for site in (1, 2)}
+    rule = SplitRule(validation=0.3, by="well")
+    for seed in range(5):
+        split = split_names(groups, rule, seed, seen=("a_s1", "b_s2", "c_s1", "gone"))
+        assert {"a_s1", "a_s2", "b_s1", "b_s2", "c_s1", "c_s2"} <= set(split.train) and len(split.validation) == 4
+    with pytest.raises(RequestError, match="was trained on 5 of these 6 wells"):
+        split_names(groups, rule, seen=("a_s1", "b_s1", "c_s1", "d_s1", "e_s1"))
+    Split(("f0.ome.tif", "f1.ome.tif", "f2.ome.tif")).write(tmp_path)
+    recipe = load_recipe("finetune", {"stacks": STACKS, "start": str(tmp_path)})
+    for seed in range(3):
+        assert open_data(recipe.replace(seed=seed), folder).split.validation == ("f3.ome.tif",)
+
+
 def test_splits_keep_wells_together_and_are_written(tmp_path: Path) -> None:
     groups = {f"{well}_s{site}": well for well in ("a", "b", "c", "d", "e") for site in (1, 2)}
     split = split_names(groups, SplitRule(validation=0.2, test=0.2, by="well"), seed=3)

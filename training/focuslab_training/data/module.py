@@ -129,7 +129,9 @@ def open_data(recipe: Recipe, data: Path | None, kept: Split | None = None) -> D
     else:
         groups = {name: name for name in specimens.names}
     if kept is None:
-        return DataSet(recipe, specimens, gathered, split_names(groups, recipe.split, recipe.seed))
+        start = Split.of(Path(recipe.start)) if recipe.start else None  # of a bundled model there is none
+        seen = start.train if start is not None else ()
+        return DataSet(recipe, specimens, gathered, split_names(groups, recipe.split, recipe.seed, seen))
     if gone := sorted({*kept.train, *kept.validation, *kept.test} - groups.keys()):
         raise RequestError(
             f"The run was begun with {len(gone)} fields that are not there now, the first {gone[0]}: bring them back, "

@@ -1,7 +1,7 @@
 """Which fields train, which validate, which test: by field or by well, never by crop, and written down."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Split:
         return cls(**{part: tuple(names) for part, names in json.loads(path.read_text()).items()})
 
 
-def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0) -> Split:
+def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0, seen: Collection[str] = ()) -> Split:
     """Split fields at random.
 
     Parameters
@@ -48,6 +48,8 @@ def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0) -> Sp
         Shares; with a share above 0 a part has at least one group.
     seed
         The same seed gives the same split.
+    seen
+        Names that the model to start from was trained on: they, and what stays together with them, train again.
 
     Raises
     ------
@@ -57,13 +59,19 @@ def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0) -> Sp
     units = sorted(set(groups.values()))
     shares = {"test": rule.test, "validation": rule.validation}
     counts = {part: max(round(share * len(units)), 1) if share > 0 else 0 for part, share in shares.items()}
+    trained = {groups[name] for name in seen if name in groups}
+    if sum(counts.values()) > len(units) - len(trained) and trained:
+        raise RequestError(
+            f"The model to start from was trained on {len(trained)} of these {len(units)} {rule.by}s: too few are left "
+            "that it has not seen. Give more fields, or train without (--no-validation)."
+        )
     if len(units) <= sum(counts.values()):
         raise RequestError(
             f"{len(units)} {rule.by}{'s' if len(units) != 1 else ''} cannot be split: training and validation need "
             "one each at least, and crops of one field on both sides would flatter the model. Give more fields, or "
             "train without (--no-validation)."
         )
-    order = [units[i] for i in np.random.default_rng(seed).permutation(len(units))]
+    order = [units[i] for i in np.random.default_rng(seed).permutation(len(units)) if units[i] not in trained]
     test, validation = set(order[: counts["test"]]), set(order[counts["test"] :][: counts["validation"]])
 
     def names(chosen: set[str]) -> tuple[str, ...]:
