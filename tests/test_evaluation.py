@@ -1,6 +1,7 @@
 """Evaluation: measures, judges of both architectures, the report."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from focuslab_training.data.split import Split
 from focuslab_training.evaluation.evaluate import Options, evaluate, unseen
 from focuslab_training.evaluation.judges import LinearJudge, ReferenceJudge
 from focuslab_training.evaluation.protocol import CEILING, OWN, best_settings, judge_field, side_of
+from focuslab_training.evaluation.report import _periods
 
 from focuslab.errors import DeviceError, ImageError, RequestError
 from focuslab.io import write
@@ -111,6 +113,19 @@ def test_a_field_is_judged_on_one_side_with_all_methods(fields: list[Field], tin
     tried = [s.psnr for s in result.scores if s.method.startswith("Richardson-Lucy") and s.plane == 0]
     assert {s.method for s in best} == {"Richardson-Lucy, best"}
     assert max(tried) == next(s.psnr for s in best if s.plane == 0)
+
+
+def test_what_is_kept_of_a_field_is_small_and_periods_are_counted_from_focus(
+    fields: list[Field], tiny_model: Model
+) -> None:
+    result = judge_field(LinearJudge(tiny_model), fields[0], classical=False)
+    for row in result.strips.values():
+        assert all(max(image.shape) <= 128 and image.base is None for image in row)
+    longer = replace(result, levels_px=[9.0, 6.0, 3.0, 0.0], finest_um=[8.0, 6.0, 4.0, 2.0])
+    shorter = replace(result, levels_px=[4.0, 0.0], finest_um=[5.0, 3.0])
+    assert _periods([longer, shorter]) == [
+        ("9.0 px", "8.00 um"), ("6.0 px", "6.00 um"), ("3.5 px", "4.50 um"), ("0.0 px", "2.50 um")
+    ]  # fmt: skip
 
 
 def test_the_linearity_gap_compares_codes_and_not_remainders(fields: list[Field], tiny_model: Model) -> None:

@@ -70,8 +70,8 @@ def trajectories(results: Sequence[FieldResult], part: str) -> bytes:
     return _png(figure)
 
 
-def strips(rows: Mapping[str, Sequence[Image]], labels: Sequence[str], side: int = 128) -> bytes:
-    """Rows of pictures of one field, the middle `side` px of each."""
+def strips(rows: Mapping[str, Sequence[Image]], labels: Sequence[str]) -> bytes:
+    """Rows of pictures of one field."""
     columns = max(len(row) for row in rows.values())
     figure = Figure(figsize=(1.5 * columns, 1.95 * len(rows)))
     grid = figure.subplots(len(rows), columns, squeeze=False)
@@ -79,9 +79,7 @@ def strips(rows: Mapping[str, Sequence[Image]], labels: Sequence[str], side: int
         for i, axis in enumerate(axes):
             axis.set_axis_off()
             if i < len(row):
-                height, width = row[i].shape
-                y, x = max((height - side) // 2, 0), max((width - side) // 2, 0)
-                axis.imshow(row[i][y : y + side, x : x + side], cmap="gray", vmin=0, vmax=1)
+                axis.imshow(row[i], cmap="gray", vmin=0, vmax=1)
                 axis.set_title(labels[i], fontsize=7, loc="left")
         axes[0].annotate(title, (0, 1), (0, 16), "axes fraction", textcoords="offset points", fontsize=8)
     return _png(figure)

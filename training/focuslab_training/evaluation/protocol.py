@@ -35,6 +35,7 @@ Image = NDArray[np.float32]
 ORIGINAL, OWN = "the plane", "own round trip"
 DEBLURRING, SYNTHESIS = "deblurring", "synthesis"
 CEILING = 60.0  # dB that a picture is given at most: nobody sees more, and its own truth may not carry a mean
+_SHOWN = 128  # px, of the pictures that are kept to look at
 _ELEMENTS = 20_000  # of a code that are kept for the principal components of all fields
 _FITTED = (0.5, 0.7, 0.85, 1.0, 1.2)  # times the level, that a fitted PSF or level is chosen from
 
@@ -83,7 +84,7 @@ class FieldResult:
     vectors
         Codes of the planes, (planes, length), by part; of long ones evenly chosen elements.
     strips
-        Rows of pictures to look at, by title.
+        Rows of pictures to look at, by title: their middle, so that a data set may be large.
     """
 
     field: Field
@@ -165,7 +166,14 @@ def judge_field(
         vectors[part] = whole[:, :: -(-whole.shape[1] // _ELEMENTS)].copy()
     pixel = field.optics.pixel_size_um
     finest = [finest_period_px(plane, field.optics) * pixel for plane in planes]
-    return FieldResult(field, levels, scores, linearity, estimates, finest, vectors, strips)
+    shown = {title: [_middle(image) for image in row] for title, row in strips.items()}
+    return FieldResult(field, levels, scores, linearity, estimates, finest, vectors, shown)
+
+
+def _middle(image: Image) -> Image:
+    """The middle of a picture, of its own."""
+    y, x = (max((n - _SHOWN) // 2, 0) for n in image.shape)
+    return image[y : y + _SHOWN, x : x + _SHOWN].copy()
 
 
 def _single_plane(

@@ -128,15 +128,13 @@ def _level_errors(results: Sequence[FieldResult]) -> str:
 
 
 def _periods(results: Sequence[FieldResult]) -> list[tuple[str, str]]:
-    """Median finest period at each place of the stack."""
-    shortest = min(len(r.levels_px) for r in results)
-    return [
-        (
-            f"{np.mean([r.levels_px[k] for r in results]):.1f} px",
-            f"{np.median([r.finest_um[k] for r in results]):.2f} um",
-        )
-        for k in range(shortest)
-    ]
+    """Mean level and median finest period at every step from focus, of the fields that have so many; focus last."""
+    rows = []
+    for steps in reversed(range(max(len(r.levels_px) for r in results))):
+        there = [r for r in results if len(r.levels_px) > steps]
+        level = np.mean([r.levels_px[-1 - steps] for r in there])
+        rows.append((f"{level:.1f} px", f"{np.median([r.finest_um[-1 - steps] for r in there]):.2f} um"))
+    return rows
 
 
 def _pictures(results: Sequence[FieldResult], scores: Sequence[Score]) -> list[tuple[str, bytes]]:
