@@ -78,7 +78,7 @@ def main() -> None:
             data=asked.work / "data",
             machines=Machines("cpu"),
         )
-    print(f"{size / 1e9:.1f} GB in {card.data[-1]}; {asked.steps} steps")
+    print(f"{size / 1e9:.1f} GB in {next(d for d in card.data if 'focal stacks' in d)}; {asked.steps} steps")
     print(f"memory: {peak.before:.0f} MiB before, +{peak.mib:.0f} MiB")
 
 

@@ -300,6 +300,9 @@ def test_train_evaluate_export(cli, tmp_path: Path, optics) -> None:
     assert code == 2 and "--resume" in err
     code, _, err = cli("train", "finetune", "--data", data, "-o", tmp_path / "x", "--set", "learning_rat=1")
     assert code == 2 and "learning_rate" in err and not (tmp_path / "x").exists()
+    assert cli("export", model, "--bioimageio", tmp_path / "m.zip", "--index", 1.33)[0] == 2, (
+        "an index alone says little"
+    )
     code, _, err = cli("export", model, "--bioimageio", tmp_path / "m.zip", "--na", 0.5)
     assert code == 2 and "--wavelength-um" in err
 

@@ -534,6 +534,8 @@ def test_a_model_stopped_before_its_estimator_was_trained_reads_levels_all_the_s
     found = load_bundle(tmp_path / "m").estimator.state_dict()
     assert all(torch.equal(found[name], reader[name]) for name in reader)
     assert "has not been trained" in card.data[-1] == load_bundle(tmp_path / "m").card.data[-1]
+    alone = train(short(), tmp_path / "alone", machines=CPU)
+    assert "are read by the estimator of default" in alone.data[-1], "which was not to be trained"
 
 
 @pytest.mark.parametrize("changes", [{}, {"learning_rate": 0.1, "patience": 1, "validate_every": 1}])

@@ -28,7 +28,7 @@ def export(
     from focuslab.refocusing.exchange import export_bioimageio
 
     optics = None
-    if any(v is not None for v in (na, wavelength_um, pixel_size_um)):
+    if any(v is not None for v in (na, wavelength_um, index, pixel_size_um)):
         if na is None or wavelength_um is None or pixel_size_um is None:
             raise RequestError(
                 "Optics need all of --na, --wavelength-um and --pixel-size-um (and --index, if not air)."

@@ -162,7 +162,7 @@ def _save(
 ) -> ModelCard:
     """Write the bundle; until the training of its estimator has begun, it has that of the bundled model."""
     parts = {name: network.cpu() for name, network in networks.items()}
-    if "estimator" in parts and not recipe.start and "estimator" not in reached:
+    if "estimator" in recipe.trains and "estimator" not in reached and not recipe.start:
         reader = load_model("default")
         if reader.card.estimator == card.estimator:
             parts["estimator"] = reader.estimator

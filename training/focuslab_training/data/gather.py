@@ -113,8 +113,8 @@ def _focus(stack: FocalStack, planes: range, source: StackSource) -> int:
         raise ImageError(
             f"The planes are not in the order of z: on each side of focus, plane {planes[focus]}, sharpness should "
             f"fall, but in {share:.0%} of the pairs that differ clearly the farther plane is the sharper one. Sort "
-            "them, name another plane in focus (stacks.focus), or have levels read from the pixels "
-            "(stacks.levels=fitted)."
+            "them, name another plane in focus, or have levels read from the pixels (stacks.levels=fitted in a recipe, "
+            "--levels fitted of evaluate)."
         )
     return focus
 
@@ -163,7 +163,7 @@ def _optics(said: Calibration, source: StackSource) -> tuple[Optics, float]:
     missing = known.missing() + (["z step"] if known.z_step_um is None and source.levels == "z" else [])
     if optics is None or missing:
         raise CalibrationError(
-            f"Blur levels need calibrated optics, unknown: {', '.join(missing)}. Say it under 'stacks' in the recipe "
-            "or with --set stacks.na=0.75."
+            f"Blur levels need calibrated optics, unknown: {', '.join(missing)}. Say it under 'stacks' in the recipe, "
+            "with --set stacks.na=0.75, or to evaluate with --na 0.75."
         )
     return optics, known.z_step_um or 0.0
