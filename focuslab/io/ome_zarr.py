@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from focuslab.errors import ImageError, OutputError, RequestError
 from focuslab.io.destination import check_destination, check_room, sidecar_path
+from focuslab.io.lazy import LazyPixels
 from focuslab.stack import AXES, Calibration, FocalStack
 
 __all__ = ["ZarrWriter", "attributes_of", "is_zarr", "open_for_writing", "open_zarr"]
@@ -65,24 +66,13 @@ def open_zarr(path: Path) -> FocalStack:
     return FocalStack(_ZarrPixels(path, array), axes, calibration, own.get("provenance", {}), "zarr")
 
 
-class _ZarrPixels:
+class _ZarrPixels(LazyPixels):
     """Lazy pixels of a Zarr array; a chunk that cannot be read is told by name of the image."""
 
     def __init__(self, path: Path, array: Any) -> None:
         self._path, self._array = path, array
-        self.shape: tuple[int, ...] = tuple(array.shape)
-        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[...], dtype)
+        self.shape = tuple(array.shape)
+        self.dtype = np.dtype(array.dtype)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         try:

@@ -16,13 +16,14 @@ import tifffile
 from numpy.typing import NDArray
 
 from focuslab.errors import ImageError
+from focuslab.io.lazy import LazyPixels
 
 __all__ = ["TiffPixels"]
 
 _LARGEST_SEGMENT = 1 << 30  # bytes decoded at once
 
 
-class TiffPixels:
+class TiffPixels(LazyPixels):
     """Lazy array over one TIFF series; leading axes by integer or slice, Y and X by slice.
 
     Parameters
@@ -37,8 +38,8 @@ class TiffPixels:
 
     def __init__(self, path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
         self._path, self._tiff, self._series, self._lock = path, tiff, series, threading.Lock()
-        self.shape: tuple[int, ...] = tuple(series.shape)
-        self.dtype: np.dtype[Any] = np.dtype(series.dtype).newbyteorder("=")
+        self.shape = tuple(series.shape)
+        self.dtype = np.dtype(series.dtype).newbyteorder("=")
         self._samples = "S" in series.axes
         self._samples_first = self._samples and not series.axes.endswith("S")
         self._page_ndim = 3 if self._samples else 2
@@ -46,18 +47,6 @@ class TiffPixels:
         self._mapped = self._map()
         if self._mapped is None:
             self._check_segments()
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        array = self[(slice(None),) * self.ndim]
-        return array if dtype is None else array.astype(dtype)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         index = index if isinstance(index, tuple) else (index,)
