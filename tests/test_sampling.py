@@ -15,7 +15,7 @@ from focuslab.stack import FocalStack
 @pytest.mark.parametrize(("budget", "side"), [(1 << 20, 256), (4 << 20, 512), (1 << 19, 128)])
 def test_windows_are_spread_over_the_whole_plane(shape: tuple[int, int], budget: int, side: int) -> None:
     windows = spread_windows(shape, budget, side)
-    if shape[0] * shape[1] <= budget:
+    if shape[0] * shape[1] <= min(budget, 1 << 20):
         assert windows == [(slice(0, shape[0]), slice(0, shape[1]))]
         return
     sizes = [(y.stop - y.start) * (x.stop - x.start) for y, x in windows]
@@ -32,6 +32,8 @@ def test_planes_that_fit_are_read_whole_and_2048_is_seen_whole() -> None:
     for window in spread_windows(seen.shape, 4 << 20, 512):
         seen[window] = True
     assert seen.all()
+    read = structured_windows(FocalStack(np.zeros(seen.shape, np.uint16), "YX"), ())
+    assert [w.shape for w in read] == [(512, 512)] * 4, "and the most structured of it are read"
 
 
 @pytest.mark.parametrize("at", [(0, 0), (800, 900), (1500, 40)], ids=["corner", "middle", "edge"])

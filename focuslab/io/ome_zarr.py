@@ -77,7 +77,7 @@ class _ZarrPixels(LazyPixels):
     def __getitem__(self, index: Any) -> NDArray[Any]:
         try:
             return np.asarray(self._array[index])
-        except IndexError:
+        except (IndexError, MemoryError):
             raise
         except Exception as error:  # whatever the codec of a damaged chunk raises
             raise ImageError(

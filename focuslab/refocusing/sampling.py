@@ -22,9 +22,12 @@ _SMALL, _LARGE = 256, 512  # px, sides of windows; blur is read from the large
 
 
 def spread_windows(shape: tuple[int, int], budget: int = _SAMPLED, side: int = _SMALL) -> list[Window]:
-    """Windows of `side` px on a regular grid over a plane (Y, X), of about `budget` pixels; the whole, if it fits."""
+    """Windows of `side` px on a regular grid over a plane (Y, X), of at most `budget` pixels.
+
+    A plane of up to 1 Mpx that fits the budget is one window.
+    """
     height, width = shape
-    if height * width <= budget:
+    if height * width <= min(budget, _SAMPLED):
         return [(slice(0, height), slice(0, width))]
     count = max(budget // side**2, 1)
     down = min(max(round(math.sqrt(count * height / width)), 1), count, math.ceil(height / side))
@@ -53,9 +56,7 @@ def sample_plane(
 
 
 def structured_windows(stack: FocalStack, index: tuple[int, ...]) -> list[NDArray[Any]]:
-    """The windows (Y, X) of one plane with most contrast, up to 1 Mpx of 4 Mpx; the whole plane, if it fits."""
-    if math.prod(stack.plane_shape) <= _SAMPLED:
-        return sample_plane(stack, index)
+    """The windows (Y, X) of one plane with most contrast, 1 Mpx of at most 4 Mpx; a plane of up to 1 Mpx whole."""
     windows = sample_plane(stack, index, _SEEN, _LARGE)
     return sorted(windows, key=_contrast, reverse=True)[: _SAMPLED // _LARGE**2]
 

@@ -26,7 +26,7 @@ __all__ = ["Field", "fit_levels", "selected", "sharpness_of"]
 
 BLOCK = 32  # px, of the map of structure
 _LOOKED_AT = 4 << 20  # pixels of a plane up to which it is made
-_FITTED = 512  # px, of the window of a large plane that levels are fitted to
+_FITTED, _FITTED_AMONG = 512, 4 << 20  # px, side of the window that levels are fitted to; pixels it is chosen among
 _LEAST = 1e-3  # squared transfer of the plane in focus below which it says nothing
 _TRIED = np.concatenate([[0.0], np.geomspace(0.7, 45, 60)])  # px
 
@@ -139,7 +139,7 @@ def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 
     Brightness may change with z. Levels start from that of the plane in focus, `focus_px`: none, unless it is said. Of
     a large field the window with most contrast is looked at.
     """
-    windows = spread_windows(stack.plane_shape, side=_FITTED)
+    windows = spread_windows(stack.plane_shape, _FITTED_AMONG, _FITTED)
     chosen = max(windows, key=lambda window: float(read_window(stack, (focus,), window).std(dtype=np.float64)))
     sharp = read_window(stack, (focus,), chosen).astype(np.float32)
     shape = (sharp.shape[0], sharp.shape[1])
