@@ -1,6 +1,7 @@
 """Focal stacks for training: layouts, what is left out, honest splits, triplets that never cross focus."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 import tifffile
 import torch
 from focuslab_training.card import model_card
+from focuslab_training.data.batches import MARGIN
+from focuslab_training.data.copies import copies_of
 from focuslab_training.data.field import Field, fit_levels, selected
 from focuslab_training.data.gather import gather_fields
 from focuslab_training.data.module import open_data
@@ -20,6 +23,7 @@ from focuslab_training.recipe import SplitRule, StackSource, load_recipe
 from focuslab.errors import CalibrationError, FocusLabError, ImageError, RequestError
 from focuslab.io import write
 from focuslab.io.pattern import well_in
+from focuslab.models.light import EVERYTHING
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics, phantom
 from focuslab.quality.focus import disorder, find_focus, sharpness
@@ -63,10 +67,11 @@ def test_fields_of_a_folder_know_focus_and_levels(folder: Path, optics: Optics) 
     assert field.focus == 4 and field.levels_px[4] == 0
     assert field.levels_px[0] == pytest.approx(optics.radius_px(16.0))
     assert [list(side) for side in field.sides] == [[0, 1, 2, 3, 4], [4, 5]]
-    window = field.window(2, 8, 16, 32, margin=8)
+    window, recorded = field.window(2, 0, 16, 32, margin=8)
     whole = field.plane(2)
-    assert np.allclose(window[8:-8, 8:-8], whole[8:40, 16:48])
-    assert field.window(2, 100, 100, 64).shape == (64, 64), "mirrored outside the image"
+    assert np.allclose(window[8:-8, 8:-8], whole[:32, 16:48])
+    assert recorded == (slice(8, 48), slice(0, 48)) and np.allclose(window[*recorded], whole[:40, 8:56])
+    assert field.window(2, 100, 100, 64)[0].shape == (64, 64), "mirrored outside the image"
 
 
 def test_levels_are_fitted_when_the_optics_are_overstated(optics: Optics) -> None:
@@ -258,7 +263,8 @@ def test_crops_of_a_triplet_show_the_same_place(folder: Path) -> None:
         draw = source.draws(step)[0]
         crop, field = draw.crop, fields[draw.crop.field]
         for image, plane in ((batch.a[0, 0, 16:-16, 16:-16], draw.planes[0]), (batch.sharp[0, 0], field.focus)):
-            turned = torch.rot90(torch.from_numpy(field.window(plane, crop.y, crop.x, 64)), crop.turn)
+            window, _ = field.window(plane, crop.y, crop.x, 64)
+            turned = torch.rot90(torch.from_numpy(window), crop.turn)
             assert torch.equal(image, turned.flip(0) if crop.flip else turned)
     (pair,) = PlanePairSource(source, 1.0).batch(0)
     assert len(pair.planes) == 2 and pair.situation.rungs[0] == 0
@@ -271,7 +277,36 @@ def test_columns_keep_halves_apart(folder: Path) -> None:
     whole = gather_fields(StackSource(**STACKS), folder).fields[0]
     assert left.stack.shape[-1] == right.stack.shape[-1] == 72
     assert np.array_equal(np.concatenate([left.stack.plane((1,)), right.stack.plane((1,))], 1), whole.stack.plane((1,)))
-    assert left.window(0, 0, 40, 64, 32).shape == (128, 128), "what lies beyond is mirrored, not read"
+    window, recorded = left.window(0, 0, 40, 64, 32)
+    assert window.shape == (128, 128) and recorded[1] == slice(0, 64), "what lies beyond is mirrored, not read"
+
+
+def test_what_is_mirrored_in_a_crop_is_told_and_looked_for(folder: Path) -> None:
+    fields = gather_fields(StackSource(**STACKS), folder).fields
+    wide = TripletSource(fields, "random", crop_px=64, batch=6, margin=MARGIN, shared=True, augment=False, seed=4)
+    (batch,) = next(
+        b for b in (PlanePairSource(wide, 0.0).batch(step) for step in range(99)) if b[0].situation.given[0] > 4
+    )
+    assert len(set(map(str, batch.recorded))) > 1, "crops of several places, turned and flipped"
+    step = next(step for step in range(99) if torch.equal(wide.batch(step).a, batch.planes[0]))
+    for draw, image, (rows, columns) in zip(wide.draws(step), batch.planes[0][:, 0], batch.recorded, strict=True):
+        marked = np.pad(fields[draw.crop.field].plane(draw.planes[0]), MARGIN, constant_values=np.nan)
+        y, x = draw.crop.y, draw.crop.x
+        marked = np.rot90(marked[y : y + 64 + 2 * MARGIN, x : x + 64 + 2 * MARGIN], draw.crop.turn)
+        marked = marked[::-1] if draw.crop.flip else marked
+        known = np.zeros(marked.shape, bool)
+        known[rows, columns] = True
+        assert np.array_equal(known, np.isfinite(marked)) and np.array_equal(image[known], marked[known])
+    together = copies_of(batch).planes[0]
+    as_recorded = copies_of(replace(batch, recorded=(EVERYTHING,) * 6)).planes[0]
+    assert not torch.allclose(together.copies.deconvolved[-1], as_recorded.copies.deconvolved[-1], atol=0.01)
+    for i in range(6):
+        one = replace(batch, planes=(batch.planes[0][i : i + 1],), recorded=batch.recorded[i : i + 1])
+        alone = copies_of(one).planes[0]
+        assert torch.allclose(alone.copies.deconvolved[-1][0], together.copies.deconvolved[-1][i], atol=1e-4)
+        assert torch.allclose(alone.condition[0], together.condition[i]) and torch.equal(
+            alone.plane[0], together.plane[i]
+        )
 
 
 def test_impossible_sources_are_refused() -> None:

@@ -190,6 +190,8 @@ def test_only_unseen_fields_are_judged(fields: list[Field]) -> None:
     assert unseen(gathered, Split(("else",)))[0] == fields
     with pytest.raises(RequestError, match="trained on every field"):
         unseen(gathered, Split(tuple(names)))
+    planes = Gathered([replace(fields[0], name="cells.tif#2", unit="cells.tif"), fields[1]])
+    assert unseen(planes, Split(("cells.tif",)))[0] == fields[1:], "another plane of an image that was trained on"
 
 
 def test_too_short_stacks_are_refused(fields: list[Field], tiny_model: Model, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Training runs: recipes, losses, bundles, resume, what happens when things go wrong."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from focuslab_training import callbacks, parts, systems
+from focuslab_training import callbacks, parts, run, systems
 from focuslab_training.data import specimens
 from focuslab_training.data.batches import MARGIN, CopyBatch
 from focuslab_training.data.copies import CopySource, copies_of
@@ -25,7 +26,7 @@ from focuslab_training.data.simulation import Simulator
 from focuslab_training.data.specimens import load_specimens
 from focuslab_training.losses import code_on_line, decibels, direction_gap, on_line, picture_on_line, reconstruction
 from focuslab_training.recipe import Recipe, load_recipe, recipe_names
-from focuslab_training.run import Machines, train
+from focuslab_training.run import _LAUNCHED, Machines, TrainingProgress, train
 from focuslab_training.systems import LinearSystem, ReferenceSystem, TrainingError
 
 from focuslab.errors import ModelError, OutputError, RequestError
@@ -447,8 +448,36 @@ def test_a_best_checkpoint_does_not_put_off_the_last(tmp_path: Path) -> None:
 def test_nothing_is_trained_over_a_finished_model(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "card.json").write_text("{}")
-    with pytest.raises(RequestError, match="holds a model"):
-        train(short(1), tmp_path / "m", machines=CPU)
+    for resume, said in ((False, "holds a model already"), (True, "no run to continue")):
+        with pytest.raises(RequestError, match=said):
+            train(short(1), tmp_path / "m", resume=resume, machines=CPU)
+
+
+def test_of_several_machines_each_must_know_which_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = Machines("cpu", 1, nodes=2)
+    for name in _LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(RequestError, match="set NODE_RANK"):
+        train(short(1), tmp_path / "m", machines=two)
+
+    def joined(part: str, *_: object) -> bool:
+        assert (tmp_path / os.environ["NODE_RANK"] / "training").exists()
+        return True
+
+    monkeypatch.setattr(run, "train_part", joined)
+    monkeypatch.setattr(run, "_save", lambda networks, card, *_: card)
+    for machine in ("0", "1"):
+        monkeypatch.setenv("NODE_RANK", machine)
+        train(short(1), tmp_path / machine, machines=two)
+        assert (tmp_path / machine / "split.json").exists() == (machine == "0"), "the first one writes"
+
+
+@pytest.mark.parametrize("changes", [{}, {"learning_rate": 0.1, "patience": 1, "validate_every": 1}])
+def test_a_run_that_ends_says_that_all_is_done(tmp_path: Path, changes: dict[str, object]) -> None:
+    told: list[TrainingProgress] = []
+    train(short(400 if changes else 3, **changes), tmp_path / "m", machines=CPU, report=told.append)
+    assert told[-1].done == 1 and told[-1].seconds_left == 0 and bool(told[-1].figures) == (not changes)
+    assert json.loads((tmp_path / "m" / "training" / "status.json").read_text())["done"] == 1
 
 
 def test_fine_tuning_starts_from_a_bundle(tmp_path: Path) -> None:

@@ -41,10 +41,16 @@ class LearningCurve(Callback):
         Says how much is done.
     report
         Called after every few steps.
+
+    Attributes
+    ----------
+    told
+        Figures of the last report.
     """
 
     def __init__(self, path: Path, schedule: Schedule, report: Callable[[Report], None] | None) -> None:
         self.path, self.schedule, self.report = path, schedule, report
+        self.told: dict[str, float] = {}
         self._figures: dict[str, list[float]] = defaultdict(list)
 
     def on_train_start(self, trainer: pl.Trainer, system: pl.LightningModule) -> None:
@@ -64,7 +70,7 @@ class LearningCurve(Callback):
             self._figures[name].append(float(term))
         step, ends = trainer.global_step, trainer.should_stop
         if step % _EVERY == 0 or ends:
-            means = {name: sum(values) / len(values) for name, values in self._figures.items()}
+            self.told = means = {name: sum(values) / len(values) for name, values in self._figures.items()}
             self._figures.clear()
             self._record(trainer, means)
             if trainer.limit_val_batches == 0:  # nothing is kept apart: what it does with what it learns from

@@ -94,7 +94,8 @@ def train_part(
     validation = None
     if dataset.split.validation:
         validation = _with_copies(dataset.source(part, "validation", here), network, here)
-    callbacks: list[Callback] = [schedule, LearningCurve(folder / "curve.csv", schedule, tell), checkpoints]
+    curve = LearningCurve(folder / "curve.csv", schedule, tell)
+    callbacks: list[Callback] = [schedule, curve, checkpoints]
     if recipe.patience is not None and validation is not None:
         callbacks.append(EarlyStopping("validation", patience=recipe.patience, check_on_train_epoch_end=False))
     callbacks.append(WeightAveraging(avg_fn=average_of(recipe.average)))
@@ -139,6 +140,8 @@ def train_part(
         best = torch.load(checkpoints.best, map_location="cpu", weights_only=True)["state_dict"]
         system.load_state_dict(best)
     network.eval()
+    if not stop.seen:  # however early it ended, there is no more to be done
+        tell(Report(1.0, trainer.global_step, 0.0, curve.told))
     return stop.seen
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,9 @@ RECIPE = "recipe.json"  # what a run was begun with
 _MAY_CHANGE = (
     "minutes", "steps", "patience", "validate_every", "validation_batches", "checkpoint_minutes", "workers",
     "precision", "description", "start",
+)  # fmt: skip
+_LAUNCHED = (  # set by whatever starts the processes of several machines
+    "NODE_RANK", "GROUP_RANK", "RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "JSM_NAMESPACE_RANK",
 )  # fmt: skip
 
 
@@ -79,12 +83,19 @@ def train(
     """
     machines = machines or Machines()
     work = output / "training"
-    if work.exists() and any(work.rglob("*.ckpt")) and not resume:
+    begun = any(work.rglob("*.ckpt"))
+    if begun and not resume:
         raise RequestError(f"{output} holds a training run: continue it with --resume, or name another folder.")
-    if not resume and (output / CARD).exists():
-        raise RequestError(f"{output} holds a model already: name another folder, or take it away first.")
+    if (output / CARD).exists() and not (resume and begun):
+        ended = "a model, but no run to continue" if resume else "a model already"
+        raise RequestError(f"{output} holds {ended}: name another folder, or take it away first.")
     if resume:
         _check_same(recipe, work / RECIPE)
+    if machines.nodes > 1 and not any(name in os.environ for name in _LAUNCHED):
+        raise RequestError(
+            f"{machines.nodes} machines are asked for, and nothing says which of them this is: start the command on "
+            f"all of them by torchrun, SLURM or MPI, or set NODE_RANK (0 to {machines.nodes - 1}) and MASTER_ADDR."
+        )
     if recipe.batch < machines.devices * machines.nodes:
         raise RequestError(
             f"A batch of {recipe.batch} cannot be shared by {machines.devices * machines.nodes} processes."
@@ -99,12 +110,12 @@ def train(
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The folder {output} cannot be made: {error.strerror}.") from error
-    if rank_zero_only.rank == 0:  # of several processes one writes
+    if _leads():  # of several processes one writes
         dataset.split.write(output)
         (work / RECIPE).write_text(recipe.model_dump_json(indent=1) + "\n")
     networks = _networks(recipe)
     card = written = model_card(recipe, dataset)
-    with TrainingStatus.kept(output, recipe, lead=rank_zero_only.rank == 0) as status:
+    with TrainingStatus.kept(output, recipe, lead=_leads()) as status:
         for part in recipe.trains:
 
             def tell(progress: TrainingProgress) -> None:
@@ -113,13 +124,19 @@ def train(
                     report(progress)
 
             stopped = train_part(part, networks[part], recipe, dataset, work / part, resume, machines, tell)
-            if rank_zero_only.rank == 0:
+            if _leads():
                 reached = recipe.trains[: recipe.trains.index(part) + 1]
                 written = _save(networks, card, recipe, reached, output)
             if stopped:
                 status.stopped = True
                 break
     return written
+
+
+def _leads() -> bool:
+    """Whether this is the first of all processes: of its machine, and that the first machine."""
+    machine = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return rank_zero_only.rank == 0 and machine == "0"
 
 
 def _check_same(recipe: Recipe, path: Path) -> None:

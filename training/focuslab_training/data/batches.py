@@ -7,6 +7,7 @@ from torch import Tensor
 
 from focuslab.models.copying import CopiedPlane
 from focuslab.models.frontend import PhysicsFrontEnd
+from focuslab.models.light import Window
 
 __all__ = ["MARGIN", "CopyBatch", "PlaneBatch", "Situation"]
 
@@ -45,15 +46,15 @@ class Situation:
 class PlaneBatch:
     """Planes of one situation and pictures of them, all (B, 1, Y, X), normalised alike.
 
-    `planes` carry the margin, `sharp` and `target` do not. `recorded` are the rows and columns of the planes that lie
-    in their image.
+    `planes` carry the margin, `sharp` and `target` do not. `recorded` are the rows and columns of each crop's planes
+    that lie in its image.
     """
 
     situation: Situation
     planes: tuple[Tensor, ...]
     sharp: Tensor
     target: Tensor
-    recorded: tuple[slice, slice] = (slice(None), slice(None))
+    recorded: tuple[Window, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from focuslab.models.light import Window
 from focuslab.optics import Optics, camera_otf
 from focuslab.quality.focus import sharpness
 from focuslab.quality.metrics import scaled_to
@@ -83,10 +84,13 @@ class Field:
         """A whole plane (Y, X), normalised."""
         return self.intensity.normalise(self.stack.plane((plane,)))
 
-    def window(self, plane: int, y: int, x: int, size: int, margin: int = 0) -> NDArray[np.float32]:
-        """A square window of a plane with a margin on every side, normalised; mirrored outside the image."""
-        tile = Tile(y, y + size, x, x + size)
-        return self.intensity.normalise(read_region(self.stack, (plane,), tile, margin, keep_nan=True).counts)
+    def window(self, plane: int, y: int, x: int, size: int, margin: int = 0) -> tuple[NDArray[np.float32], Window]:
+        """A square window of a plane with a margin on every side, normalised; mirrored outside the image.
+
+        Its second part are the rows and columns that lie in the image.
+        """
+        region = read_region(self.stack, (plane,), Tile(y, y + size, x, x + size), margin, keep_nan=True)
+        return self.intensity.normalise(region.counts), region.recorded
 
 
 def selected(

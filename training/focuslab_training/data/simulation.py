@@ -166,7 +166,7 @@ class Simulator:
             tuple((plane - dark) / scale for plane in planes),
             ((sharp - dark) / scale)[..., inner, inner],
             ((target - dark) / scale)[..., inner, inner],
-            recorded,
+            (recorded,) * len(randoms),
         )
 
     def _recorded(self, rng: np.random.Generator) -> tuple[slice, slice]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from focuslab.models.frontend import PhysicsFrontEnd, bracket, exact_rungs
+from focuslab.models.light import EVERYTHING, Window
 from focuslab.optics import Optics
 from focuslab_training.data.batches import PlaneBatch, Situation
 from focuslab_training.data.field import BLOCK, Field
@@ -62,7 +63,7 @@ class TripletBatch:
     """Planes `a`, `b`, a third on their line and the one in focus, (B, 1, Y, X) each, normalised per stack.
 
     `levels` (B, 3) are the blur levels of the first three, px, `focus_px` is that of the fourth. `a` and `b` carry the
-    margin.
+    margin; `recorded` are the rows and columns of each crop of them that lie in its image, the others are mirrored.
     """
 
     a: Tensor
@@ -72,6 +73,7 @@ class TripletBatch:
     levels: Tensor
     focus_px: float
     optics: Optics
+    recorded: tuple[Window, ...]
 
 
 def bisection(planes: Sequence[int]) -> list[Triplet]:
@@ -146,11 +148,12 @@ class TripletSource:
     def batch(self, step: int, rank: int = 0, world: int = 1) -> TripletBatch:
         """Batch of a step, or the share of one of `world` processes."""
         drawn = self.draws(step)[rank::world]
-        crops = [self._cut(draw) for draw in drawn]
+        crops, recorded = zip(*(self._cut(draw) for draw in drawn), strict=True)
         a, b, target, sharp = (torch.stack(images)[:, None] for images in zip(*crops, strict=True))
         levels = [[self.fields[d.crop.field].levels_px[p] for p in d.planes] for d in drawn]
         one = self.fields[drawn[0].crop.field]
-        return TripletBatch(a, b, target, sharp, torch.tensor(levels), one.levels_px[one.focus], one.optics)
+        focus_px = one.levels_px[one.focus]
+        return TripletBatch(a, b, target, sharp, torch.tensor(levels), focus_px, one.optics, recorded)
 
     def _planes(self, field: int, rng: np.random.Generator) -> Triplet:
         sides = self.fields[field].sides
@@ -193,20 +196,29 @@ class TripletSource:
         chosen = int(rng.choice(_PLACES, p=weights / weights.sum()))
         return int(ys[chosen]), int(xs[chosen])
 
-    def _cut(self, draw: TripletDraw) -> list[Tensor]:
+    def _cut(self, draw: TripletDraw) -> tuple[list[Tensor], Window]:
+        """Pictures of a draw, and what of the first two lies in the image."""
         crop, field = draw.crop, self.fields[draw.crop.field]
         noise = torch.Generator().manual_seed(crop.seed)
-        images = []
+        images, recorded = [], EVERYTHING
         for i, plane in enumerate((*draw.planes, field.focus)):
-            margin = self.margin if i < 2 else 0
-            window = torch.from_numpy(field.window(plane, crop.y, crop.x, self.crop, margin)) * crop.brightness
-            window = torch.rot90(window, crop.turn)
+            counts, inside = field.window(plane, crop.y, crop.x, self.crop, self.margin if i < 2 else 0)
+            recorded = turned(inside, counts.shape[0], crop.turn, crop.flip) if i == 0 else recorded
+            window = torch.rot90(torch.from_numpy(counts) * crop.brightness, crop.turn)
             window = window.flip(0) if crop.flip else window
             if i < 2 and crop.noise:
                 sigma = crop.noise * window.clamp(min=_FAINT).sqrt()
                 window = window + sigma * torch.randn(window.shape, generator=noise)
             images.append(window.contiguous())
-        return images
+        return images, recorded
+
+
+def turned(window: Window, side: int, turn: int, flip: bool) -> Window:
+    """Rows and columns of a square of `side` px after it was turned by `turn` right angles, and flipped upside down."""
+    rows, columns = window
+    for _ in range(turn):
+        rows, columns = slice(side - columns.stop, side - columns.start), rows
+    return (slice(side - rows.stop, side - rows.start), columns) if flip else (rows, columns)
 
 
 class PlanePairSource:
@@ -238,4 +250,5 @@ class PlanePairSource:
             rungs=bracket(needed) if rng.random() < 0.5 else exact_rungs(needed),
             focus=focus,
         )
-        return (PlaneBatch(situation, (made.a, made.b) if pair else (made.a,), made.sharp, made.target),)
+        planes = (made.a, made.b) if pair else (made.a,)
+        return (PlaneBatch(situation, planes, made.sharp, made.target, made.recorded),)

@@ -54,10 +54,10 @@ def unseen(gathered: Gathered, split: Split | None) -> tuple[list[Field], str]:
     wanted = split.test or split.validation
     kind = "test" if split.test else "validation"
     known = {*split.train, *split.validation, *split.test}
-    found = [f for f in gathered.fields if f.name in wanted]
+    found = [f for f in gathered.fields if {f.name, f.unit} & set(wanted)]
     if found:
         return found, f"The {kind} fields of the split that was made for training: never trained on."
-    foreign = [f for f in gathered.fields if f.name not in known]
+    foreign = [f for f in gathered.fields if not {f.name, f.unit} & known]
     if not foreign:
         raise RequestError("The model was trained on every field of this data set: evaluate it on others.")
     return foreign, (
