@@ -271,6 +271,24 @@ def test_crops_of_a_triplet_show_the_same_place(folder: Path) -> None:
     assert pair.situation.given == pytest.approx(tuple(source.batch(0).levels[0, :2].tolist()))
 
 
+def test_a_share_of_the_steps_replays_simulated_planes(folder: Path) -> None:
+    changes = {"replay": 0.5, "phantoms.count": 2, "phantoms.size_px": 128, "crop_px": 64, "batch": 2}
+    dataset = open_data(load_recipe("finetune", {**changes, "stacks.files": "*.ome.tif"}), folder)
+    training, validation = (dataset.source("autoencoder", part) for part in ("train", "validation"))
+    fitted = {field.levels_px for field in dataset.gathered.fields}
+
+    def simulated(source: object, step: int, rank: int = 0, world: int = 1) -> bool:
+        (batch,) = source.batch(step, rank, world)
+        assert batch.planes[0].shape == (2 // world, 1, 64 + 2 * MARGIN, 64 + 2 * MARGIN)
+        assert batch.sharp.shape[-1] == 64 and len(batch.recorded) == 2 // world
+        return not any(batch.situation.given[0] == pytest.approx(level) for levels in fitted for level in levels)
+
+    turns = [simulated(training, step) for step in range(24)]
+    assert 6 < sum(turns) < 18
+    assert turns[:6] == [simulated(training, step, 1, 2) for step in range(6)], "all processes take turns alike"
+    assert not any(simulated(validation, step) for step in range(8)), "validation is on stacks alone"
+
+
 def test_columns_keep_halves_apart(folder: Path) -> None:
     left = gather_fields(StackSource(**STACKS, columns=(0, 0.5)), folder).fields[0]
     right = gather_fields(StackSource(**STACKS, columns=(0.5, 1)), folder).fields[0]

@@ -85,6 +85,7 @@ def test_recipes_are_changed_by_key_and_checked() -> None:
         ({"optics.largest_level_px": 80}, "45 px"),
         ({"split": {"validation": 0.6, "test": 0.5}}, "nothing to train on"),
         ({"stacks": {**STACKS, **MICROSCOPE, "planes": [0, 16, 3]}}, "not among the planes"),
+        ({"replay": 0.5}, "replay is for"),
     ],
 )
 def test_impossible_values_are_refused_before_anything_is_loaded(changes: dict[str, object], said: str) -> None:

@@ -199,6 +199,9 @@ class Recipe(_Section):
     stacks: StackSource | None = None
     split: SplitRule = SplitRule()
     triplets: Literal["bisection", "random"] = Field(default="random", description="how planes of stacks are drawn")
+    replay: float = Field(
+        default=0.0, ge=0, lt=1, description="share of steps on simulated planes beside recorded stacks, not to forget"
+    )
     losses: LossWeights = LossWeights()
     crop_px: int = Field(default=160, ge=32, multiple_of=32)
     batch: int = Field(default=4, ge=1, description="crops per step, over all devices")
@@ -230,8 +233,12 @@ class Recipe(_Section):
             raise ValueError("a recipe needs images, phantoms or stacks")
         if self.architecture == "reference-autoencoder" and (self.stacks is None or "estimator" in self.trains):
             raise ValueError("the reference architecture is trained on stacks and has no estimator")
-        if "estimator" in self.trains and not self.images and self.phantoms.count == 0:
+        specimens = bool(self.images) or self.phantoms.count > 0
+        if "estimator" in self.trains and not specimens:
             raise ValueError("the estimator learns from simulated planes: give images or phantoms, or do not train it")
+        ours = self.architecture == "linear-latent-autoencoder"
+        if self.replay > 0 and not (ours and specimens and self.stacks is not None):
+            raise ValueError("replay is for our architecture on stacks, and needs images or phantoms to simulate")
         if self.batch % self.scenes:
             raise ValueError(f"batch is a multiple of scenes, got {self.batch} crops for {self.scenes} scenes")
         if lacking := [p for p in self.trains if p not in self.minutes and p not in self.steps]:

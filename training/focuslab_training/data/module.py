@@ -16,6 +16,7 @@ from focuslab_training.data.batches import MARGIN
 from focuslab_training.data.field import Field
 from focuslab_training.data.gather import Gathered, gather_fields
 from focuslab_training.data.observations import Observations
+from focuslab_training.data.replay import Replay
 from focuslab_training.data.simulation import Simulator
 from focuslab_training.data.specimens import SpecimenPool, load_specimens
 from focuslab_training.data.split import Split, split_names
@@ -75,22 +76,12 @@ class DataSet:
         """Batches of one part of the split for one of the networks; simulated planes are made on a device."""
         recipe, training = self.recipe, part == "train"
         seed = recipe.seed if training else recipe.seed + 10_000
-        if network == "estimator" or self.gathered is None:
+        if network == "estimator":
+            every = 4 if training else None
             pool = self._specimens(part)
-            if network == "estimator":
-                every = 4 if training else None
-                return Observations(pool, recipe.optics, first=recipe.planes_first, every=every, seed=seed + 1)
-            return Simulator(
-                pool,
-                recipe.optics,
-                crop_px=recipe.crop_px,
-                batch=recipe.batch,
-                scenes=recipe.scenes,
-                pairs=recipe.losses.pairs,
-                renew=recipe.renew,
-                seed=seed,
-                device=device,
-            )
+            return Observations(pool, recipe.optics, first=recipe.planes_first, every=every, seed=seed + 1)
+        if self.gathered is None:
+            return self._simulator(part, seed, device)
         ours = recipe.architecture == "linear-latent-autoencoder"
         triplets = TripletSource(
             self.fields(part),
@@ -102,7 +93,26 @@ class DataSet:
             augment=training,
             seed=seed,
         )
-        return PlanePairSource(triplets, recipe.losses.pairs) if ours else triplets
+        if not ours:
+            return triplets
+        recorded = PlanePairSource(triplets, recipe.losses.pairs)
+        if not (training and recipe.replay):
+            return recorded
+        return Replay(recorded, self._simulator(part, seed, device), recipe.replay, seed)
+
+    def _simulator(self, part: str, seed: int, device: torch.device | None) -> Simulator:
+        recipe = self.recipe
+        return Simulator(
+            self._specimens(part),
+            recipe.optics,
+            crop_px=recipe.crop_px,
+            batch=recipe.batch,
+            scenes=recipe.scenes,
+            pairs=recipe.losses.pairs,
+            renew=recipe.renew,
+            seed=seed,
+            device=device,
+        )
 
 
 def open_data(recipe: Recipe, data: Path | None, kept: Split | None = None) -> DataSet:
@@ -121,7 +131,8 @@ def open_data(recipe: Recipe, data: Path | None, kept: Split | None = None) -> D
         If there are none, too few for an honest split, or not those of the run that goes on.
     """
     stacks = recipe.stacks
-    needs_specimens = stacks is None or stacks.layout == "simulated" or "estimator" in recipe.trains
+    simulates = stacks is None or stacks.layout == "simulated" or recipe.replay > 0
+    needs_specimens = simulates or "estimator" in recipe.trains
     specimens = load_specimens(recipe, data) if needs_specimens else SpecimenPool(())
     gathered = gather_fields(stacks, data, specimens) if stacks is not None else None
     if gathered is not None:
