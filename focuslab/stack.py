@@ -43,7 +43,7 @@ class Pixels(Protocol):
 
 
 class Calibration(BaseModel):
-    """What a file or a user says of the microscope; anything may be unknown (None)."""
+    """What a file or a user says of the microscope and the specimen; anything may be unknown (None)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,6 +52,7 @@ class Calibration(BaseModel):
     time_step_s: float | None = Field(default=None, description="time between frames, s")
     na: float | None = Field(default=None, description="numerical aperture")
     index: float | None = Field(default=None, description="refractive index of the immersion medium")
+    thickness_um: float | None = Field(default=None, description="thickness of the specimen, um; thin if not known")
     wavelengths_um: tuple[float | None, ...] = Field(default=(), description="emission, um, per channel")
     channel_names: tuple[str, ...] = Field(default=())
 
@@ -67,6 +68,8 @@ class Calibration(BaseModel):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be a positive number of um, got {value}")
+        if self.thickness_um is not None and not 0 <= self.thickness_um < np.inf:
+            raise ValueError(f"thickness_um is 0 (a thin specimen) or a positive number, got {self.thickness_um}")
         return self
 
     def replace(self, **changes: object) -> Self:
@@ -104,6 +107,7 @@ class Calibration(BaseModel):
             wavelength_um=self.wavelength_um(channel),
             pixel_size_um=self.pixel_size_um,
             index=index,
+            thickness_um=self.thickness_um or 0.0,
         )
 
 
@@ -221,6 +225,7 @@ class FocalStack:
         index: float | None = None,
         pixel_size_um: float | None = None,
         z_step_um: float | None = None,
+        thickness_um: float | None = None,
     ) -> FocalStack:
         """Same pixels, with numbers of the microscope that go before those of the file; None leaves a number as it is.
 
@@ -239,6 +244,7 @@ class FocalStack:
                 f"The numerical aperture must be below the immersion index, got NA {na} with index {immersion}: give "
                 "the index (1.33 water, 1.518 oil)."
             )
+        given["thickness_um"] = thickness_um  # may be 0
         changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
         if wavelength_um is not None:
             changes["wavelengths_um"] = (wavelength_um,)

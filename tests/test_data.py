@@ -12,7 +12,8 @@ import torch
 from focuslab_training.card import model_card
 from focuslab_training.data.batches import MARGIN
 from focuslab_training.data.copies import copies_of
-from focuslab_training.data.field import Field, fit_levels, selected
+from focuslab_training.data.field import Field, selected
+from focuslab_training.data.fits import fit_levels
 from focuslab_training.data.gather import gather_fields
 from focuslab_training.data.module import open_data
 from focuslab_training.data.specimens import Specimen, SpecimenPool
@@ -347,6 +348,22 @@ def test_levels_start_from_that_of_a_focus_that_is_not_quite_one(optics: Optics)
     true = [optics.radius_px(z) for z in away]
     assert fit_levels(stack, 2, optics, true[2]) == pytest.approx(true, rel=0.12)
     assert fit_levels(stack, 2, optics)[0] < 0.97 * true[0]  # taken for sharp, the rest looks less blurred than it is
+
+
+@pytest.mark.parametrize("thickness", [0.0, 10.0])
+def test_a_thickness_is_fitted_where_there_is_one(tmp_path: Path, optics: Optics, thickness: float) -> None:
+    thick = optics.replace(thickness_um=thickness)
+    specimen = phantom("filaments", (192, 192), seed=3, scale_px=3)
+    stack, _ = simulate_stack(specimen, thick, distances_um=[24, 18, 12, 6, 0], photons=20000, seed=3)
+    write(tmp_path / "a.ome.tif", stack)
+    source = StackSource(**STACKS, levels="fitted", thickness_um="fitted")
+    (field,) = gather_fields(source, tmp_path).fields
+    assert field.optics.thickness_um == pytest.approx(thickness, abs=1.5)
+    assert field.levels_px[0] == pytest.approx(optics.radius_px(24), rel=0.12)
+    (said,) = gather_fields(source.replace(thickness_um=7.0), tmp_path).fields
+    assert said.optics.thickness_um == 7.0
+    with pytest.raises(RequestError, match="along with the levels"):
+        load_recipe("finetune", {"stacks.levels": "z", "stacks.thickness_um": "fitted"})
 
 
 def test_a_run_that_goes_on_keeps_its_split(shared_stacks: Path) -> None:

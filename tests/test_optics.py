@@ -73,6 +73,21 @@ def test_a_thick_specimen_is_the_sum_of_its_slices(optics: Optics) -> None:
     assert image[20, 20] > 3 * image[40, 40]  # the first is in focus, the second 6 um away
 
 
+@pytest.mark.parametrize("away_um", [0.0, 5.0, 14.0])
+def test_a_thickness_is_that_of_slices_that_are_alike(optics: Optics, away_um: float) -> None:
+    thick, slices = optics.replace(thickness_um=12.0), 48
+    volume = torch.zeros(slices, 129, 129)
+    volume[:, 64, 64] = 1 / slices
+    middle = 12.0 * (slices - 1) / slices / 2
+    image = defocus_volume(volume, optics, z_step_um=12.0 / slices, focus_um=middle + away_um)[0]
+    found = convolve(volume.sum(0, keepdim=True), psf(thick, away_um))[0]
+    assert float((found - image).abs().sum()) < 0.02
+    by_rings = camera_otf(thick, [optics.radius_px(away_um)], (128, 128))[0]
+    assert torch.allclose(by_rings, otf(psf(thick, away_um, size=128)[0], (128, 128)).real, atol=0.02)
+    assert thick.thin == optics and optics.thin is optics and len(optics.slices_um) == 1
+    assert thick.widest_px(3.0) == pytest.approx(3.0 + optics.radius_px(6.0))
+
+
 def test_zernike_terms_are_orthonormal() -> None:
     y, x = torch.meshgrid(*(torch.linspace(-1, 1, 801),) * 2, indexing="ij")
     rho, theta = torch.hypot(y, x), torch.atan2(y, x)
@@ -104,6 +119,7 @@ def test_um_and_px_convert_back_and_forth(optics: Optics) -> None:
         ({"pixel_size_um": 0.0}, "positive"),
         ({"wavelength_um": float("nan")}, "positive"),
         ({"index": "glass"}, "number"),
+        ({"thickness_um": -1.0}, "thin specimen"),
         ({"colour": "red"}, "not permitted"),
     ],
 )

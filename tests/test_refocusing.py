@@ -11,6 +11,7 @@ import focuslab
 from focuslab.errors import CalibrationError, DeviceError, ImageError, RequestError
 from focuslab.models.bundle import Model
 from focuslab.optics import Optics, defocus, phantom
+from focuslab.quality import psnr, scaled_to
 from focuslab.refocusing import Engine, RefocusRequest, finish, refocus_steps
 from focuslab.refocusing import steps as steps_module
 from focuslab.refocusing.plan import plan_refocus
@@ -19,10 +20,17 @@ from focuslab.stack import Calibration, FocalStack
 CALIBRATED = Calibration(pixel_size_um=0.645, z_step_um=2.0, na=0.5, wavelengths_um=(0.461,))
 
 
-def run(image: np.ndarray, model: Model, tile: int = 1024, precision: str = "float32", **request: object) -> np.ndarray:
+def run(
+    image: np.ndarray,
+    model: Model,
+    tile: int = 1024,
+    precision: str = "float32",
+    optics: Optics | None = None,
+    **request: object,
+) -> np.ndarray:
     out = np.empty_like(image)
     engine = Engine(model, "cpu", precision)
-    finish(refocus_steps(FocalStack(image), RefocusRequest(**request), engine, out, tile=tile))
+    finish(refocus_steps(FocalStack(image), RefocusRequest(**request), engine, out, optics=optics, tile=tile))
     return out
 
 
@@ -63,6 +71,23 @@ def test_there_is_no_special_case_for_shift_zero() -> None:
         assert "shift == 0" not in source and "shift_px == 0" not in source and "not shift" not in source
 
 
+def test_a_thick_specimen_comes_out_better_when_its_thickness_is_known(default_model: Model) -> None:
+    thin = Optics(na=0.5, wavelength_um=0.52, pixel_size_um=0.65)
+    thick = thin.replace(thickness_um=14.0)
+    specimen = torch.from_numpy(phantom("nuclei", (224, 224), seed=6, scale_px=14))
+    truth, light = defocus(specimen, thin, 0.0)[0].numpy(), defocus(specimen, thick, 12.0)[0].numpy()
+    image = (100 + 1500 * light + np.random.default_rng(0).normal(0, 8, light.shape)).astype(np.float32)
+
+    def left(thickness_um: float | None) -> float:
+        known = Calibration(na=0.5, wavelengths_um=(0.52,), pixel_size_um=0.65, thickness_um=thickness_um)
+        stack = FocalStack(image, "YX", known)
+        result = focuslab.refocus(stack, model=default_model, sharpest=True, level_um=12.0)
+        assert result.provenance["planes"][0]["optics"]["thickness_um"] == (thickness_um or 0.0)
+        return psnr(scaled_to(np.asarray(result.array), truth), truth, data_range=1.0)
+
+    assert left(14.0) > left(None) + 0.5
+
+
 # Up to the first rung of the ladder, 2 px, the way to the sharpest image undoes the in-focus blur too: steeper there.
 @pytest.mark.parametrize("level,limit", [(0.0, 0.003), (0.8, 0.003), (3.0, 0.002), (9.0, 0.002), (25.0, 0.002)])
 def test_a_tiny_shift_changes_next_to_nothing(default_model: Model, optics: Optics, level: float, limit: float) -> None:
@@ -76,28 +101,29 @@ def test_a_tiny_shift_changes_next_to_nothing(default_model: Model, optics: Opti
 
 
 @pytest.mark.parametrize(
-    ("precision", "tolerance", "level"),
+    ("precision", "tolerance", "level", "thickness"),
     [
-        *(("float32", 1e-3, level) for level in (0.0, 4.0, 12.0, 45.0)),
-        ("bfloat16", 5e-3, 4.0),  # slow where the processor only emulates it
-        ("bfloat16", 5e-3, 12.0),
+        *(("float32", 1e-3, level, 0.0) for level in (0.0, 4.0, 12.0, 45.0)),
+        ("float32", 1e-3, 4.0, 8.0),
+        ("bfloat16", 5e-3, 4.0, 0.0),  # slow where the processor only emulates it
+        ("bfloat16", 5e-3, 12.0, 0.0),
     ],
 )
-def test_tiled_is_untiled(default_model: Model, precision: str, tolerance: float, level: float) -> None:
-    optics = Optics.nominal()
+def test_tiled_is_untiled(
+    default_model: Model, precision: str, tolerance: float, level: float, thickness: float
+) -> None:
+    optics = Optics.nominal().replace(thickness_um=thickness)
     specimen = torch.from_numpy(phantom("mixed", (411, 397), seed=11))
     noise = np.random.default_rng(0).normal(0, 0.004, specimen.shape)
     image = (defocus(specimen, optics, optics.defocus_um(level))[0].numpy() + noise).astype(np.float32)
     for request in ({"sharpest": True}, {"shift_px": 5.0}):
         if level + request.get("shift_px", 0) > 45:
             continue
-        whole = run(image, default_model, 1024, precision, level_px=level, **request)
+        request = {**request, "level_px": level, "optics": optics}
+        whole = run(image, default_model, 1024, precision, **request)
         span = float(np.percentile(whole, 99.9) - np.percentile(whole, 0.5))  # range of the picture that is compared
         for tile in (128, 256):
-            assert (
-                np.abs(run(image, default_model, tile, precision, level_px=level, **request) - whole).max()
-                <= tolerance * span
-            )
+            assert np.abs(run(image, default_model, tile, precision, **request) - whole).max() <= tolerance * span
 
 
 def test_a_stack_keeps_kind_shape_dtype_metadata_and_tells_its_story(blurred: np.ndarray, tiny_model: Model) -> None:

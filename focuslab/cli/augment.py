@@ -38,6 +38,7 @@ def augment(
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,
     index: opt.Index = None,
+    thickness_um: opt.Thickness = None,
     pixel_size_um: opt.PixelSize = None,
     rgb: opt.Rgb = "refuse",
     axes: opt.Axes = None,
@@ -71,7 +72,13 @@ def augment(
             labels=labels,
             labels_missing=labels_missing,
         )
-        optics = {"na": na, "wavelength_um": wavelength_um, "index": index, "pixel_size_um": pixel_size_um}
+        optics = {
+            "na": na,
+            "wavelength_um": wavelength_um,
+            "index": index,
+            "thickness_um": thickness_um,
+            "pixel_size_um": pixel_size_um,
+        }
         reading = {"axes": axes, "focus_axis": focus_axis, "series": series, "rgb": None if rgb == "refuse" else rgb}
         order = Order(destination, model, device or "cpu", _said(optics), _said(reading))
     if dry_run:

@@ -29,6 +29,7 @@ def estimate(
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,
     index: opt.Index = None,
+    thickness_um: opt.Thickness = None,
     pixel_size_um: opt.PixelSize = None,
     axes: opt.Axes = None,
     rgb: opt.Rgb = "refuse",
@@ -55,6 +56,7 @@ def estimate(
             na=na,
             wavelength_um=wavelength_um,
             index=index,
+            thickness_um=thickness_um,
             pixel_size_um=pixel_size_um,
         )
 

@@ -34,6 +34,9 @@ def evaluate(
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,
     index: opt.Index = None,
+    thickness_um: Annotated[
+        str | None, typer.Option(help="Thickness of the specimen, um, or with fitted levels 'fitted'.")
+    ] = None,
     pixel_size_um: opt.PixelSize = None,
     z_step_um: opt.ZStep = None,
     doubt: Annotated[
@@ -71,6 +74,7 @@ def evaluate(
         columns=columns,
         na=na,
         index=index,
+        thickness_um=thickness_um,
         wavelength_um=wavelength_um,
         pixel_size_um=pixel_size_um,
         z_step_um=z_step_um,

@@ -21,6 +21,7 @@ def export(
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,
     index: opt.Index = None,
+    thickness_um: opt.Thickness = None,
     pixel_size_um: opt.PixelSize = None,
 ) -> None:
     """Pack a model for the BioImage Model Zoo: planes in, sharpest pictures out."""
@@ -28,11 +29,17 @@ def export(
     from focuslab.refocusing.exchange import export_bioimageio
 
     optics = None
-    if any(v is not None for v in (na, wavelength_um, index, pixel_size_um)):
+    if any(v is not None for v in (na, wavelength_um, index, pixel_size_um, thickness_um)):
         if na is None or wavelength_um is None or pixel_size_um is None:
             raise RequestError(
                 "Optics need all of --na, --wavelength-um and --pixel-size-um (and --index, if not air)."
             )
-        optics = Optics(na=na, wavelength_um=wavelength_um, pixel_size_um=pixel_size_um, index=index or 1.0)
+        optics = Optics(
+            na=na,
+            wavelength_um=wavelength_um,
+            pixel_size_um=pixel_size_um,
+            index=index or 1.0,
+            thickness_um=thickness_um or 0.0,
+        )
     export_bioimageio(load_model(model), bioimageio, optics=optics, level_px=level_px)
     out.print(f"{bioimageio}", markup=False)

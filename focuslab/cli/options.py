@@ -22,6 +22,7 @@ __all__ = [
     "PixelSize",
     "Rgb",
     "Series",
+    "Thickness",
     "Wavelength",
     "ZStep",
     "open_stack",
@@ -37,6 +38,10 @@ Wavelength = Annotated[
 Index = Annotated[
     float | None,
     typer.Option("--index", help="Refractive index of the immersion; 1 (air) if not known.", rich_help_panel=_OPTICS),
+]
+Thickness = Annotated[
+    float | None,
+    typer.Option("--thickness-um", help="Thickness of the specimen, um; thin if not given.", rich_help_panel=_OPTICS),
 ]
 PixelSize = Annotated[
     float | None,
@@ -87,10 +92,13 @@ def open_stack(
     index: float | None = None,
     pixel_size_um: float | None = None,
     z_step_um: float | None = None,
+    thickness_um: float | None = None,
 ) -> FocalStack:
     """Open a file; what the user says of the optics goes before what the file says."""
     stack = read(path, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series, pixel_size_um=pixel_size_um)
-    return stack.calibrated(na=na, wavelength_um=wavelength_um, index=index, z_step_um=z_step_um)
+    return stack.calibrated(
+        na=na, wavelength_um=wavelength_um, index=index, z_step_um=z_step_um, thickness_um=thickness_um
+    )
 
 
 def refuse_unheard(pattern: str | None, *, rgb: Literal["refuse", "per-channel"], **reading: str | int | None) -> None:

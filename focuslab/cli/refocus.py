@@ -41,6 +41,7 @@ def refocus(
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,
     index: opt.Index = None,
+    thickness_um: opt.Thickness = None,
     pixel_size_um: opt.PixelSize = None,
     z_step_um: opt.ZStep = None,
     rgb: opt.Rgb = "refuse",
@@ -76,6 +77,7 @@ def refocus(
         "na": na,
         "wavelength_um": wavelength_um,
         "index": index,
+        "thickness_um": thickness_um,
         "pixel_size_um": pixel_size_um,
         "z_step_um": z_step_um,
     }

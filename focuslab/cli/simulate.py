@@ -23,6 +23,7 @@ def simulate(
     wavelength_um: Annotated[float, typer.Option(help="Emission wavelength, um.")] = 0.52,
     index: Annotated[float, typer.Option(help="Refractive index of the immersion.")] = 1.0,
     pixel_size_um: Annotated[float, typer.Option(help="Camera pixel in the specimen, um.")] = 0.65,
+    thickness_um: Annotated[float, typer.Option(help="Thickness of the specimen, um, about the plane in focus.")] = 0.0,
     photons: Annotated[float, typer.Option(min=1, help="Photo-electrons in the brightest structures.")] = 1500.0,
     read_noise: Annotated[float, typer.Option(min=0, help="Read noise, electrons.")] = 2.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same file.")] = 0,
@@ -34,7 +35,9 @@ def simulate(
     from focuslab.optics import PHANTOMS, Optics
     from focuslab.simulation import simulate_stack, specimen_of
 
-    optics = Optics(na=na, wavelength_um=wavelength_um, index=index, pixel_size_um=pixel_size_um)
+    optics = Optics(
+        na=na, wavelength_um=wavelength_um, index=index, pixel_size_um=pixel_size_um, thickness_um=thickness_um
+    )
     if z_step_um <= 0:
         raise RequestError(f"The z step must be a positive number of um, got {z_step_um}.")
     if image is None and specimen not in PHANTOMS:

@@ -177,7 +177,9 @@ class PhysicsFrontEnd:
 
     def radius(self, level_px: float, rungs: Sequence[float] = LADDER) -> int:
         """Halo in px that the front end needs around a tile, a multiple of 8."""
-        iterated = _REACH * level_px + (kernel_radius(max(rungs), self.optics) if _by_light(level_px) else 0)
+        iterated = _REACH * self.optics.widest_px(level_px) + (
+            kernel_radius(max(rungs), self.optics) if _by_light(level_px) else 0
+        )
         return _eights(max(kernel_radius(max(level_px, *rungs), self.optics), iterated))
 
     def copies(

@@ -174,7 +174,7 @@ def _on_grid(optics: Optics, light: Tensor, level_px: float, bins: int) -> tuple
     """Planes on a binned grid of a size with a fast Fourier transform, and the transfer function of their blur."""
     data = fast_sized(F.avg_pool2d(light, bins))
     blur = otf(binned_psf(optics, level_px, bins, light.device), (data.shape[-2], data.shape[-1]))
-    return _tapered(data, blur, round(level_px) + 4), blur
+    return _tapered(data, blur, round(optics.widest_px(level_px)) + 4), blur
 
 
 def _seen(optics: Optics, specimen: Tensor, bins: int, like: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ def _seen(optics: Optics, specimen: Tensor, bins: int, like: Tensor) -> Tensor:
     specimen = specimen if bins == 1 else _double(specimen)  # no sinc: it would ring along rows and columns
     if not camera_limited(optics):
         shape = (specimen.shape[-2], specimen.shape[-1])
-        specimen = blur_by(specimen, otf(binned_psf(optics, 0.0, 1, like.device), shape))
+        specimen = blur_by(specimen, otf(binned_psf(optics.thin, 0.0, 1, like.device), shape))
     return specimen[..., : like.shape[-2], : like.shape[-1]]
 
 

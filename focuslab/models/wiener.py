@@ -77,7 +77,7 @@ def wiener_transfers(
 def kernel_radius(level_px: float, optics: Optics) -> int:
     """Radius in px to which the kernels of a level are cut."""
     smallest = max(32, round(8 * optics.airy_radius_px))
-    return int(min(max(8 * level_px, smallest), _LARGEST_RADIUS))
+    return int(min(max(8 * optics.widest_px(level_px), smallest), _LARGEST_RADIUS))
 
 
 def camera_limited(optics: Optics) -> bool:
@@ -86,10 +86,13 @@ def camera_limited(optics: Optics) -> bool:
 
 
 def sharpest(optics: Optics, size: int, device: torch.device | None = None) -> Tensor:
-    """Transfer function M_0 of the sharpest image, on the rfft2 grid of a square of `size` px."""
+    """Transfer function M_0 of the sharpest image, on the rfft2 grid of a square of `size` px.
+
+    Of a thick specimen it is the image that a thin one would give.
+    """
     if camera_limited(optics):
         return torch.ones((size, size // 2 + 1), dtype=torch.complex64, device=device)
-    return otf(_centred_psf(optics.model_dump_json(), 0.0, size, device), (size, size))
+    return otf(_centred_psf(optics.thin.model_dump_json(), 0.0, size, device), (size, size))
 
 
 def binned_psf(optics: Optics, level_px: float, bins: int, device: torch.device | None = None) -> Tensor:

@@ -22,6 +22,7 @@ from focuslab.errors import CalibrationError
 __all__ = ["NOMINAL_SAMPLING", "Optics", "reasons"]
 
 NOMINAL_SAMPLING = 0.6
+_MOST_SLICES = 32
 
 
 class Optics(BaseModel):
@@ -39,6 +40,9 @@ class Optics(BaseModel):
         Refractive index of the immersion medium.
     zernike_waves
         Aberrations: RMS amplitude in waves by Noll index, for instance ``{11: 0.05}`` for spherical.
+    thickness_um
+        Thickness of the specimen, um. Each of its slices is blurred by its own distance from focus, and a plane at a
+        distance is their mean: what is seen is taken to go through all of it alike. 0 is a thin specimen.
 
     Raises
     ------
@@ -59,6 +63,7 @@ class Optics(BaseModel):
     pixel_size_um: float = Field(description="camera pixel in the specimen, um")
     index: float = Field(default=1.0, description="refractive index of the immersion medium")
     zernike_waves: dict[int, float] = Field(default_factory=dict, description="aberrations, waves RMS by Noll index")
+    thickness_um: float = Field(default=0.0, description="thickness of the specimen, um")
 
     def __init__(self, **data: object) -> None:
         try:
@@ -72,6 +77,8 @@ class Optics(BaseModel):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be a positive number, got {value}")
+        if not 0 <= self.thickness_um < math.inf:
+            raise ValueError(f"thickness_um is 0 (a thin specimen) or a positive number, got {self.thickness_um}")
         if self.na >= self.index:
             raise ValueError(
                 f"the numerical aperture must be below the immersion index, got NA {self.na} with index "
@@ -104,6 +111,23 @@ class Optics(BaseModel):
     def depth_of_focus_um(self) -> float:
         """Diffraction-limited depth of focus n * wavelength / NA^2, um."""
         return self.index * self.wavelength_um / self.na**2
+
+    @property
+    def thin(self) -> Self:
+        """The same microscope before a thin specimen."""
+        return self.replace(thickness_um=0.0) if self.thickness_um else self
+
+    @property
+    def slices_um(self) -> tuple[float, ...]:
+        """Where the slices of the specimen lie, um from its middle: their blur differs by about a pixel at most."""
+        if not self.thickness_um:
+            return (0.0,)
+        n = min(max(math.ceil(self.radius_px(self.thickness_um)), 3), _MOST_SLICES)
+        return tuple(self.thickness_um * ((i + 0.5) / n - 0.5) for i in range(n))
+
+    def widest_px(self, level_px: float) -> float:
+        """Blur radius in camera pixels of the slice farthest from focus, of a plane at a blur level."""
+        return level_px + self.radius_px(self.thickness_um / 2)
 
     @property
     def _px_per_um(self) -> float:

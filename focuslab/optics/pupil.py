@@ -3,11 +3,11 @@
     P(k)   = [|k| <= NA/lambda] * exp(2 pi i (dz * sqrt((n/lambda)^2 - |k|^2) + W(k)))
     PSF(r) = |FFT(P)|^2, binned to camera pixels, each plane normalised to sum 1,
 
-with k in cycles/um, dz in um and W the aberrations in waves. Defocus conserves energy: every plane carries
-the same energy before it is normalised (Parseval). The field is sampled at an odd multiple of the camera
-pitch, at least four samples per wavelength/NA, because 0.645 um pixels undersample NA 0.45; the odd multiple
-keeps the PSF centred on a pixel. The pupil edge is softened over one frequency step, which removes the
-ripple of a staircase circle.
+with k in cycles/um, dz in um and W the aberrations in waves; of a thick specimen, the mean over its slices.
+Defocus conserves energy: every plane carries the same energy before it is normalised (Parseval). The field is
+sampled at an odd multiple of the camera pitch, at least four samples per wavelength/NA, because 0.645 um pixels
+undersample NA 0.45; the odd multiple keeps the PSF centred on a pixel. The pupil edge is softened over one frequency
+step, which removes the ripple of a staircase circle.
 
 References
 ----------
@@ -58,15 +58,17 @@ def psf(
         Each plane sums to 1.
     """
     dz = torch.as_tensor(defocus_um, dtype=torch.float32, device=device).reshape(-1)
-    radius = optics.radius_px(float(dz.detach().abs().max()))
+    radius = optics.widest_px(optics.radius_px(float(dz.detach().abs().max())))
     grid = max(size or 0, psf_size(optics, radius))
     size = size or grid
     factor = oversampling(optics)
     amplitude, axial, waves = _pupil(optics.model_dump_json(), grid, factor, apodised, dz.device)
     planes = []
     for z in dz:  # one plane at a time: the fine grid may be large
-        field = torch.fft.ifft2(torch.polar(amplitude, 2 * math.pi * (z * axial + waves)))
-        intensity = field.real**2 + field.imag**2
+        intensity = torch.zeros_like(amplitude)
+        for slice_um in optics.slices_um:
+            field = torch.fft.ifft2(torch.polar(amplitude, 2 * math.pi * ((z + slice_um) * axial + waves)))
+            intensity = intensity + field.real**2 + field.imag**2
         fine = torch.roll(intensity, (factor // 2, factor // 2), (0, 1))
         planes.append(fine.view(grid, factor, grid, factor).sum((1, 3)))
     stack = torch.fft.fftshift(torch.stack(planes), dim=(-2, -1))

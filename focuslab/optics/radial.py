@@ -47,18 +47,21 @@ def radial_otf(optics: Optics, levels_px: Sequence[float], frequency: Tensor) ->
     -------
     Tensor (len(levels_px), F), float32
     """
-    reach = optics.sampling * (1.3 * max(levels_px) + 10) + 10  # in units of lambda / NA
+    reach = optics.sampling * (1.3 * optics.widest_px(max(levels_px)) + 10) + 10  # in units of lambda / NA
     r = (torch.arange(math.ceil(reach / _STEP)) + 0.5) * _STEP
     steps = math.ceil(6 * reach)
     k = (torch.arange(steps) + 0.5) / steps
-    distance = torch.tensor([optics.defocus_um(level) for level in levels_px], dtype=torch.float64)
+    slices = optics.slices_um
+    distances = [optics.defocus_um(level) + z for level in levels_px for z in slices]
+    distance = torch.tensor(distances, dtype=torch.float64)
     axial = torch.sqrt(optics.index**2 - (optics.na * k.double()) ** 2) / optics.wavelength_um
     cycles = (distance[:, None] * (axial - axial[0])).remainder(1.0).float()
     pupil = torch.polar(k.expand_as(cycles), 2 * math.pi * cycles)  # P(k) k
     transform = torch.special.bessel_j0(2 * math.pi * k[:, None] * r[None, :])
     light = ((pupil.real @ transform) ** 2 + (pupil.imag @ transform) ** 2) * r
     back = torch.special.bessel_j0(2 * math.pi / optics.sampling * r[:, None] * frequency[None, :])
-    return (light @ back) / light.sum(1, keepdim=True)
+    transfer = (light @ back) / light.sum(1, keepdim=True)
+    return transfer.view(len(levels_px), len(slices), -1).mean(1)
 
 
 def camera_otf(

@@ -18,6 +18,7 @@ TITLES = {
     "na": ("NA", ""),
     "wavelength_um": ("Emission", "um"),
     "index": ("Immersion index", ""),
+    "thickness_um": ("Specimen thickness", "um"),
 }
 _NO_LAYER = "Open an image: drop a TIFF on the window, or use File > Open Sample > FocusLab."
 
@@ -112,9 +113,12 @@ class ImageBox(QWidget):
         for name in NUMBERS:
             title, unit = TITLES[name]
             several = name == "wavelength_um"
-            field, origin = positive_field("not known", several=several), QLabel()
+            field = positive_field("thin" if name == "thickness_um" else "not known", several=several)
+            origin = QLabel()
             if several:
                 field.setToolTip("One number for all channels, or one for each: 0.461, 0.52")
+            elif name == "thickness_um":
+                field.setToolTip("Every plane holds the light of all slices of the specimen, each with its own blur")
             origin.setMinimumWidth(origin.fontMetrics().horizontalAdvance("FocusLab") + 6)  # the widest source
             field.editingFinished.connect(lambda name=name: self._typed(name))
             row = QHBoxLayout()

@@ -17,7 +17,7 @@ from focuslab.stack import Calibration, FocalStack
 
 __all__ = ["NUMBERS", "LayerImage", "axes_of", "image_layers", "read_layer"]
 
-NUMBERS = ("pixel_size_um", "z_step_um", "na", "wavelength_um", "index")
+NUMBERS = ("pixel_size_um", "z_step_um", "na", "wavelength_um", "index", "thickness_um")
 _LETTERS = {
     "t": "T", "time": "T", "frame": "T",
     "c": "C", "ch": "C", "channel": "C",

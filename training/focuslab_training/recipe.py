@@ -129,6 +129,9 @@ class StackSource(_Section):
     )
     na: float | None = None
     index: float | None = None
+    thickness_um: float | Literal["fitted"] | None = Field(
+        default=None, description="thickness of the specimen, or with fitted levels fitted to each stack; none: thin"
+    )
     wavelength_um: float | None = None
     pixel_size_um: float | None = None
     z_step_um: float | None = Field(default=None, gt=0)
@@ -153,6 +156,8 @@ class StackSource(_Section):
             raise ValueError(f"the plane in focus has a blur level from 0 to 10 px, got {self.focus_px:g}")
         if self.focus_px != 0 and self.levels != "fitted":
             raise ValueError("a level of the plane in focus, focus_px, goes with levels fitted to the stack")
+        if self.thickness_um == "fitted" and self.levels != "fitted":
+            raise ValueError("a thickness is fitted along with the levels: set levels to fitted too")
         if not 0 <= self.columns[0] < self.columns[1] <= 1:
             raise ValueError("columns must be two ascending shares of the width, between 0 and 1")
         return self

@@ -11,25 +11,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from focuslab.models.light import Window
-from focuslab.optics import Optics, camera_otf
+from focuslab.optics import Optics
 from focuslab.quality.focus import sharpness
-from focuslab.quality.metrics import scaled_to
 from focuslab.refocusing.intensity import IntensityMap, measure_map
-from focuslab.refocusing.sampling import read_window, sample_plane, spread_windows
+from focuslab.refocusing.sampling import sample_plane
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.stack import FocalStack
 
-__all__ = ["Field", "fit_levels", "selected", "sharpness_of"]
+__all__ = ["Field", "selected", "sharpness_of"]
 
 BLOCK = 32  # px, of the map of structure
 _LOOKED_AT = 4 << 20  # pixels of a plane up to which it is made
-_FITTED, _FITTED_AMONG = 512, 4 << 20  # px, side of the window that levels are fitted to; pixels it is chosen among
-_LEAST = 1e-3  # squared transfer of the plane in focus below which it says nothing
-_TRIED = np.concatenate([[0.0], np.geomspace(0.7, 45, 60)])  # px
 
 
 @dataclass(frozen=True)
@@ -134,28 +129,3 @@ def sharpness_of(stack: FocalStack) -> list[float]:
         known = all(np.isfinite(window).all() for window in windows)
         found.append(max(sharpness(window) for window in windows) if known else math.nan)
     return found
-
-
-def fit_levels(stack: FocalStack, focus: int, optics: Optics, focus_px: float = 0.0) -> tuple[float, ...]:
-    """Blur level of every plane, px: the one at which the plane in focus, blurred, is most like it.
-
-    Real objectives are stopped down, real specimens thick: levels from z and the nominal aperture overstate the blur.
-    Brightness may change with z. Levels start from that of the plane in focus, `focus_px`: none, unless it is said. Of
-    a large field the window with most contrast is looked at.
-    """
-    windows = spread_windows(stack.plane_shape, _FITTED_AMONG, _FITTED)
-    chosen = max(windows, key=lambda window: float(read_window(stack, (focus,), window).std(dtype=np.float64)))
-    sharp = read_window(stack, (focus,), chosen).astype(np.float32)
-    shape = (sharp.shape[0], sharp.shape[1])
-    light = np.pad(sharp, 48, mode="reflect")
-    size = (light.shape[0], light.shape[1])
-    own, *transfers = camera_otf(optics, [focus_px, *_TRIED.tolist()], size)
-    spectrum = torch.fft.rfft2(torch.from_numpy(light))
-    blurred = [torch.fft.irfft2(spectrum * (t * own / (own.square() + _LEAST)), s=size) for t in transfers]
-    made = [image.numpy()[48 : 48 + shape[0], 48 : 48 + shape[1]] for image in blurred]
-    levels = []
-    for index in stack.planes():
-        plane = read_window(stack, index, chosen).astype(np.float32)
-        errors = [float(np.mean((scaled_to(image, plane) - plane) ** 2)) for image in made]
-        levels.append(focus_px if index[0] == focus else float(_TRIED[int(np.argmin(errors))]))
-    return tuple(levels)

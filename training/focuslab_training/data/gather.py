@@ -17,7 +17,8 @@ from focuslab.optics import Optics
 from focuslab.quality.focus import disorder, find_focus
 from focuslab.refocusing.levels import estimate_level
 from focuslab.stack import Calibration, FocalStack
-from focuslab_training.data.field import Field, fit_levels, selected, sharpness_of
+from focuslab_training.data.field import Field, selected, sharpness_of
+from focuslab_training.data.fits import fit_levels, fit_thickness
 from focuslab_training.data.layouts import Candidate, chosen_planes, list_candidates
 from focuslab_training.data.specimens import SpecimenPool
 from focuslab_training.recipe import StackSource
@@ -82,13 +83,15 @@ def _field(candidate: Candidate, source: StackSource) -> Field:
     planes = chosen_planes(source, None if simulated else stack.size("Z"))
     if source.focus is not None and source.focus not in planes:
         raise ImageError(f"The plane in focus, {source.focus}, is not among the planes {list(planes)}.")
-    optics, step = _optics(stack.calibration, source)
+    optics, step = _optics(stack.calibration, source)  # thin, where its thickness is to be fitted
     part = selected(stack, channel=candidate.channel, planes=None if simulated else planes, columns=source.columns)
     if min(part.plane_shape) < 64:
         raise ImageError(f"Planes of {part.plane_shape} px are too small: at least 64 x 64 are needed.")
     focus = _focus(part, planes, source)
     if source.levels == "fitted":
-        levels = fit_levels(part, focus, optics, _focus_px(part, focus, optics, source))
+        focus_px = _focus_px(part, focus, optics, source)
+        optics = fit_thickness(part, focus, optics, focus_px) if source.thickness_um == "fitted" else optics
+        levels = fit_levels(part, focus, optics, focus_px)
     else:
         levels = tuple(optics.radius_px(step * (z - planes[focus])) for z in planes)
     shares = "" if source.columns == (0.0, 1.0) else "[{:g}:{:g}]".format(*source.columns)
@@ -157,6 +160,7 @@ def _optics(said: Calibration, source: StackSource) -> tuple[Optics, float]:
         z_step_um=source.z_step_um or said.z_step_um,
         na=source.na or said.na,
         index=source.index or said.index,
+        thickness_um=said.thickness_um if source.thickness_um in (None, "fitted") else source.thickness_um,
         wavelengths_um=(source.wavelength_um or said.wavelength_um(source.channel),),
     )
     optics = known.optics()

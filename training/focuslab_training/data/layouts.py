@@ -125,7 +125,11 @@ def _pattern(source: StackSource, data: Path) -> Iterator[Candidate]:
 
 def _simulated(source: StackSource, pool: SpecimenPool) -> Iterator[Candidate]:
     optics = Optics(
-        na=source.na, wavelength_um=source.wavelength_um, pixel_size_um=source.pixel_size_um, index=source.index or 1.0
+        na=source.na,
+        wavelength_um=source.wavelength_um,
+        pixel_size_um=source.pixel_size_um,
+        index=source.index or 1.0,
+        thickness_um=source.thickness_um or 0.0,
     )
     distances = [(z - source.focus) * source.z_step_um for z in chosen_planes(source, None)]  # type: ignore[operator]
     number = 0
@@ -138,6 +142,7 @@ def _simulated(source: StackSource, pool: SpecimenPool) -> Iterator[Candidate]:
                 z_step_um=source.z_step_um,
                 na=optics.na,
                 index=optics.index,
+                thickness_um=optics.thickness_um,
                 wavelengths_um=(optics.wavelength_um,),
             )
             yield Candidate(name, specimen.name, None, 0, partial(FocalStack, pixels, "ZYX", said))
