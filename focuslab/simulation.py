@@ -37,7 +37,7 @@ def simulate_stack(
     read_noise: float = 2.0,
     seed: int = 0,
 ) -> tuple[FocalStack, FocalStack]:
-    """Image a flat specimen at several distances from focus.
+    """Image a specimen at several distances from focus: a flat one, or by `thickness_um` one of slices that are alike.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def simulate_stack(
     optics
         The microscope.
     distances_um
-        Evenly spaced distances of the focal planes from the specimen.
+        Evenly spaced distances of the focal planes from the specimen, from its middle.
     photons
         Photo-electrons per pixel at light 1.
     read_noise
@@ -64,13 +64,7 @@ def simulate_stack(
     counts = camera.expose(light, generator=torch.Generator().manual_seed(seed))
     clean = (camera.gain * light + camera.offset).round().clamp(0, camera.saturation)
     step = abs(distances_um[1] - distances_um[0]) if len(distances_um) > 1 else None
-    calibration = Calibration(
-        pixel_size_um=optics.pixel_size_um,
-        z_step_um=step,
-        na=optics.na,
-        index=optics.index,
-        wavelengths_um=(optics.wavelength_um,),
-    )
+    calibration = Calibration.of(optics, z_step_um=step)
     said = {
         "operation": "simulate",
         "optics": optics.model_dump(),

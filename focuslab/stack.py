@@ -72,6 +72,13 @@ class Calibration(BaseModel):
             raise ValueError(f"thickness_um is 0 (a thin specimen) or a positive number, got {self.thickness_um}")
         return self
 
+    @classmethod
+    def of(cls, optics: Optics, **more: object) -> Self:
+        """What optics say, and more that is known."""
+        shared = optics.model_dump(include={"pixel_size_um", "na", "index"})
+        thickness = optics.thickness_um or None
+        return cls(**shared, thickness_um=thickness, wavelengths_um=(optics.wavelength_um,), **more)
+
     def replace(self, **changes: object) -> Self:
         """Return a copy with some fields changed, validated again."""
         return type(self)(**{**self.model_dump(), **changes})

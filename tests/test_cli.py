@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -305,6 +306,24 @@ def test_train_evaluate_export(cli, tmp_path: Path, optics) -> None:
     )
     code, _, err = cli("export", model, "--bioimageio", tmp_path / "m.zip", "--na", 0.5)
     assert code == 2 and "--wavelength-um" in err
+
+
+def test_a_thickness_reaches_the_optics_of_every_command(cli, image: Path, tiny: Path, tmp_path: Path) -> None:
+    optics = ("--na", 0.5, "--wavelength-um", 0.5, "--pixel-size-um", 0.65, "--thickness-um")
+    ask = ("--shift-px", 1, "--level-px", 3, "--model", tiny, *optics)
+    assert cli("refocus", image, "-o", tmp_path / "thick.tif", *ask, 8)[0] == 0
+    record = json.loads((tmp_path / "thick.focuslab.json").read_text())
+    assert record["planes"][0]["optics"]["thickness_um"] == 8.0
+    code, _, err = cli("refocus", image, "-o", tmp_path / "x.tif", *ask, -1)
+    assert code == 2 and "thickness_um is 0 (a thin specimen)" in err
+    simulated = ("simulate", "--size", 64, "--planes", 2, "--seed", 1, "-o")
+    for name, more in (("flat", ()), ("deep", ("--thickness-um", 30))):
+        assert cli(*simulated, tmp_path / f"{name}.tif", *more)[0] == 0
+    flat, deep = (read(tmp_path / f"{name}.tif").plane((0,)).astype(float) for name in ("flat", "deep"))
+    assert np.abs(np.diff(deep)).mean() < 0.85 * np.abs(np.diff(flat)).mean(), "in focus it is blurred as well"
+    assert cli("export", tiny, "--bioimageio", tmp_path / "m.zip", *optics, 8)[0] == 0
+    with zipfile.ZipFile(tmp_path / "m.zip") as packed:
+        assert b"thickness_um" in packed.read("rdf.yaml")
 
 
 def test_a_folder_is_its_files(cli, image: Path, tiny: Path, tmp_path: Path) -> None:

@@ -109,13 +109,7 @@ class RandomDefocus(RandomTransform[DefocusParameters]):
 
     def render(self, image: NDArray[Any], parameters: DefocusParameters) -> NDArray[Any]:
         """Defocus every channel by the same blur; a channel without structure stays as it is."""
-        optics = parameters.optics
-        known = Calibration(
-            pixel_size_um=optics.pixel_size_um,
-            na=optics.na,
-            index=optics.index,
-            wavelengths_um=(optics.wavelength_um,),
-        )
+        known = Calibration.of(parameters.optics)
         made = np.empty_like(image)
         for channel, plane in enumerate(image):
             stack = FocalStack(plane, "YX", known)

@@ -137,14 +137,7 @@ def _simulated(source: StackSource, pool: SpecimenPool) -> Iterator[Candidate]:
         for specimen in group:
             name, number = f"{specimen.name}#{number}", number + 1
             pixels = _Simulated(specimen, optics, distances, source, number)
-            said = Calibration(
-                pixel_size_um=optics.pixel_size_um,
-                z_step_um=source.z_step_um,
-                na=optics.na,
-                index=optics.index,
-                thickness_um=optics.thickness_um,
-                wavelengths_um=(optics.wavelength_um,),
-            )
+            said = Calibration.of(optics, z_step_um=source.z_step_um)
             yield Candidate(name, specimen.name, None, 0, partial(FocalStack, pixels, "ZYX", said))
 
 
