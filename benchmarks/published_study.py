@@ -158,7 +158,7 @@ def report(found: dict[str, tuple[list[Any], list[Any]]], minutes: float, fields
     return (
         "\n".join(parts)
         .replace("| model, level given |", "| ours, one plane, level given |")
-        .replace("| model, blind |", "| ours, one plane, blind (untrained reader) |")
+        .replace("| model, blind |", "| ours, one plane, blind (read by the bundled estimator) |")
         .replace("| model, sharp plane alone |", "| ours, sharp plane alone |")
     )
 

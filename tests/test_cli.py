@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -321,9 +320,6 @@ def test_a_thickness_reaches_the_optics_of_every_command(cli, image: Path, tiny:
         assert cli(*simulated, tmp_path / f"{name}.tif", *more)[0] == 0
     flat, deep = (read(tmp_path / f"{name}.tif").plane((0,)).astype(float) for name in ("flat", "deep"))
     assert np.abs(np.diff(deep)).mean() < 0.85 * np.abs(np.diff(flat)).mean(), "in focus it is blurred as well"
-    assert cli("export", tiny, "--bioimageio", tmp_path / "m.zip", *optics, 8)[0] == 0
-    with zipfile.ZipFile(tmp_path / "m.zip") as packed:
-        assert b"thickness_um" in packed.read("rdf.yaml")
 
 
 def test_a_folder_is_its_files(cli, image: Path, tiny: Path, tmp_path: Path) -> None:

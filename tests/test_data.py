@@ -362,6 +362,9 @@ def test_a_thickness_is_fitted_where_there_is_one(tmp_path: Path, optics: Optics
     assert field.levels_px[0] == pytest.approx(optics.radius_px(24), rel=0.12)
     (said,) = gather_fields(source.replace(thickness_um=7.0), tmp_path).fields
     assert said.optics.thickness_um == 7.0
+    changes = {"stacks": source.model_dump(), "split.validation": 0.0}
+    (told,) = open_data(load_recipe("finetune", changes), tmp_path).fitted
+    assert f"--thickness-um {field.optics.thickness_um:g} " in told
     with pytest.raises(RequestError, match="along with the levels"):
         load_recipe("finetune", {"stacks.levels": "z", "stacks.thickness_um": "fitted"})
 

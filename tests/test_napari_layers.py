@@ -69,9 +69,10 @@ def test_numbers_and_their_sources(tmp_path: Path) -> None:
     path = write(tmp_path / "stack.ome.tif", FocalStack(np.zeros((3, 16, 16), np.uint16) + 7, "ZYX", said))
     made = layer((3, 16, 16), scale=(3.0, 0.4, 0.4), units="um")
     made._source = made.source.model_copy(update={"path": str(path)})
-    image = read_layer(made, typed={"na": 0.7})
+    image = read_layer(made, typed={"na": 0.7, "thickness_um": 6.0})
     found = image.stack.calibration
     assert (found.pixel_size_um, found.z_step_um, found.na, found.wavelength_um(0)) == (0.4, 3.0, 0.7, 0.6)
+    assert found.thickness_um == image.stack.optics().thickness_um == 6.0
     assert image.sources["na"] == "typed" and image.sources["pixel_size_um"] == "layer"
     assert image.sources["wavelength_um"] == "file" and image.sources["index"] == "file"
 

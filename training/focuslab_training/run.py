@@ -63,7 +63,7 @@ def train(
     report
         Called with the progress every few steps.
     notes
-        Called with a sentence for every stack that is left out.
+        Called with a sentence for every stack that is left out, and on a thickness that was fitted.
 
     Returns
     -------
@@ -104,8 +104,9 @@ def train(
         (work / STOP).unlink(missing_ok=True)
     pl.seed_everything(recipe.seed, verbose=False)
     dataset = open_data(recipe, data, Split.of(output) if resume else None)
-    for sentence in dataset.skipped:
-        (notes or (lambda _: None))(f"left out: {sentence}")
+    if notes is not None:
+        for sentence in (*(f"left out: {skipped}" for skipped in dataset.skipped), *dataset.fitted):
+            notes(sentence)
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:

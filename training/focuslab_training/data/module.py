@@ -61,6 +61,16 @@ class DataSet:
         return [field for field in (self.gathered.fields if self.gathered else []) if field.name in names]
 
     @property
+    def fitted(self) -> tuple[str, ...]:
+        """A sentence on the thickness that was fitted to the stacks, if it was."""
+        if self.recipe.stacks is None or self.recipe.stacks.thickness_um != "fitted":
+            return ()
+        found = sorted(field.optics.thickness_um for field in self.fields("train"))
+        middle = found[len(found) // 2]
+        span = f"{found[0]:g} to {found[-1]:g} um" if found[0] < found[-1] else f"{middle:g} um"
+        return (f"specimens fitted as {span} thick: --thickness-um {middle:g} says so wherever the model is used",)
+
+    @property
     def used(self) -> tuple[str, ...]:
         """Names of what is trained on."""
         return self.split.train
