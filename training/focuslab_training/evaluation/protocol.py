@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from focuslab.optics import psf
+from focuslab.optics import Optics, psf
 from focuslab.quality import apd, ffl, lds, mse, psnr, scaled_to, ssim
 from focuslab.quality.classical import (
     blurred_from_focus,
@@ -214,15 +214,22 @@ def _beyond(level: float, focus: float) -> float:
     return math.sqrt(max(level**2 - focus**2, 0.0))
 
 
+def _thicknesses(optics: Optics, fitted: bool) -> list[Optics]:
+    """The microscope as it is said, and where the PSF is fitted, with a thin specimen."""
+    return [optics, optics.thin] if fitted and optics.thickness_um else [optics]
+
+
 def _classical(field: Field, level: float, k: int, plane: Image, focus: Image, put: Any, fitted: bool) -> None:
     """Baselines at one plane; of settings, each is reported by its own name and the best one is chosen over fields."""
     optics, sharp = field.optics, psf(field.optics, 0.0)[0]
     put(DEBLURRING, "do nothing", k, plane, focus)
     put(DEBLURRING, "unsharp mask", k, unsharp_mask(plane, max(level / 2, 1.0)), focus)
-    for factor in _FITTED if fitted else (1.0,):
-        kernel = psf(optics, optics.defocus_um(level * factor))[0]
-        found = {f"Richardson-Lucy [{n}, {factor:g}": made for n, made in richardson_lucy(plane, kernel).items()}
-        found |= {f"Wiener [{weight:g}, {factor:g}": made for weight, made in wiener(plane, kernel).items()}
+    shapes = [(factor, seen) for factor in (_FITTED if fitted else (1.0,)) for seen in _thicknesses(optics, fitted)]
+    for factor, seen in shapes:
+        kernel = psf(seen, optics.defocus_um(level * factor))[0]
+        shape = f"{factor:g}, {seen.thickness_um:g} um thick" if optics.thickness_um else f"{factor:g}"
+        found = {f"Richardson-Lucy [{n}, {shape}": made for n, made in richardson_lucy(plane, kernel).items()}
+        found |= {f"Wiener [{weight:g}, {shape}": made for weight, made in wiener(plane, kernel).items()}
         for name, made in found.items():  # the specimen, and how the plane in focus shows it
             put(DEBLURRING, f"{name}]", k, made, focus)
             put(DEBLURRING, f"{name}, in focus]", k, convolved(made, sharp), focus)
