@@ -5,7 +5,9 @@
 - `bbbc006_z00`: fields 32 um out of focus (effective NA 0.6); no sharp partner exists, so a contact sheet is drawn.
 - `beads_imagexpress`: every plane refocused towards plane 5; PSNR against plane 5 after each plane, before and after,
   is brought to it by the best affine map of its brightness (the beads are optically sectioned). Plane 5 is not quite
-  in focus itself, so with estimated levels the planes also go to its level instead of the sharpest.
+  in focus itself, so with estimated levels the planes also go to its level instead of the sharpest. All of it for a
+  thin specimen, and for one as thick as was fitted to its left half. A picture: planes 0, 1, 2 as taken, taken to plane
+  5's level as thin and as thick, and plane 5.
 """
 
 import argparse
@@ -20,6 +22,8 @@ from focuslab.quality import psnr, scaled_to
 from focuslab.stack import FocalStack
 
 FOCUS = 5
+THICKNESS_UM = 9.6  # fitted to the left half of the beads
+SHOWN = (0, 1, 2)  # planes of the picture
 
 
 def grey(image: NDArray, low: float, high: float) -> NDArray[np.uint8]:
@@ -42,30 +46,35 @@ def fields(data: Path, out: Path) -> None:
     Image.fromarray(np.hstack(columns)).save(out / "bbbc006_z00.png")
 
 
-def beads(data: Path) -> None:
-    """Table of PSNR."""
+def beads(data: Path, out: Path) -> None:
+    """Table of PSNR, and a picture of the planes 10 to 25 um above the sharpest one."""
     stack = focuslab.read(data / "beads_imagexpress" / "E07_s1_w1.tif")
-    known = stack.calibration.replace(na=0.75, wavelengths_um=(0.52,))
-    stack = FocalStack(np.asarray(stack.array), "ZYX", known)
     truth = stack.plane((FOCUS,)).astype(float)
     low, high = np.percentile(truth, (0.5, 99.9))
-    results = {
-        "level from z": focuslab.refocus(stack, sharpest=True, focus_plane=FOCUS),
-        "level estimated": focuslab.refocus(stack, sharpest=True),
-    }
-    found = [p.get("level_px", 0.0) for p in results["level estimated"].provenance["planes"]]
-    matched = [
-        focuslab.refocus(FocalStack(stack.plane((z,)), "YX", known), shift_px=found[FOCUS] - level, level_px=level)
-        for z, level in enumerate(found)
-    ]
-    results["to plane 5's level"] = FocalStack(np.stack([m.array for m in matched]), "ZYX", known)
-    print("| plane | level from z | as taken | " + " | ".join(results) + " | estimated level |\n|" + "---|" * 7)
-    for z in range(stack.size("Z")):
-        cells = [
-            psnr(scaled_to(s.plane((z,)), truth), truth, data_range=high - low) for s in (stack, *results.values())
+    columns, sheet = {"as taken": stack}, [[stack.plane((z,)) for z in SHOWN]]
+    levels = []
+    for thickness_um in (None, THICKNESS_UM):
+        known = stack.calibration.replace(na=0.75, wavelengths_um=(0.52,), thickness_um=thickness_um)
+        planes = FocalStack(np.asarray(stack.array), "ZYX", known)
+        name = f"{thickness_um:g} um thick" if thickness_um else "thin"
+        columns[f"{name}: level from z"] = focuslab.refocus(planes, sharpest=True, focus_plane=FOCUS)
+        columns[f"{name}: estimated"] = read = focuslab.refocus(planes, sharpest=True)
+        found = [p.get("level_px", 0.0) for p in read.provenance["planes"]]
+        matched = [
+            focuslab.refocus(FocalStack(planes.plane((z,)), "YX", known), shift_px=found[FOCUS] - level, level_px=level)
+            for z, level in enumerate(found)
         ]
-        from_z = results["level from z"].provenance["planes"][z]["level_px"]
-        print(f"| {z} | {from_z:.1f} px | " + " | ".join(f"{c:.1f} dB" for c in cells) + f" | {found[z]:.1f} px |")
+        columns[f"{name}: to plane {FOCUS}'s"] = FocalStack(np.stack([m.array for m in matched]), "ZYX", known)
+        sheet.append([np.asarray(matched[z].array) for z in SHOWN])
+        levels.append(found)
+    print("| plane | " + " | ".join(columns) + " | estimated levels |\n|" + "---|" * (len(columns) + 2))
+    for z in range(stack.size("Z")):
+        cells = [psnr(scaled_to(s.plane((z,)), truth), truth, data_range=high - low) for s in columns.values()]
+        said = " and ".join(f"{found[z]:.1f}" for found in levels)
+        print(f"| {z} | " + " | ".join(f"{c:.1f}" for c in cells) + f" | {said} px |")
+    sheet.append([truth] * len(SHOWN))
+    rows = [np.hstack([grey(i, *np.percentile(i, (0.5, 99.9)))[:160, 256:] for i in row]) for row in sheet]
+    Image.fromarray(np.vstack(rows)).save(out / "beads.png")
 
 
 if __name__ == "__main__":
@@ -75,4 +84,4 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     fields(asked.data, asked.out)
-    beads(asked.data)
+    beads(asked.data, asked.out)

@@ -155,6 +155,19 @@ def test_pictures_of_a_judge_are_those_of_the_engine(fields: list[Field], tiny_m
     assert np.abs(back - field.plane(1)).max() < 1e-4, "t = 0 is the plane itself"
 
 
+def test_a_fitted_psf_is_that_of_a_thin_specimen_too(fields: list[Field], tiny_model: Model) -> None:
+    thick = replace(fields[0], optics=fields[0].optics.replace(thickness_um=6.0))
+
+    def shapes(field: Field, fitted: bool) -> set[str]:
+        result = judge_field(LinearJudge(tiny_model), field, fitted=fitted)
+        found = [s.method for s in result.scores if s.method.startswith("Richardson-Lucy [")]
+        return {method.split(", ", 1)[1].rstrip("]").removesuffix(", in focus") for method in found}
+
+    assert shapes(fields[0], fitted=False) == {"1"}
+    assert shapes(thick, fitted=False) == {"1, 6 um thick"}
+    assert {"0.5, 6 um thick", "0.5, 0 um thick"} < shapes(thick, fitted=True)
+
+
 def test_both_architectures_are_judged_into_a_report(fields: list[Field], tiny_model: Model, tmp_path: Path) -> None:
     reference = ReferenceJudge(
         ModelCard(name="ref", architecture="reference-autoencoder"), ReferenceAutoencoder((4, 4, 8, 8, 8)).eval()
