@@ -35,6 +35,7 @@ def train(
     strategy: Annotated[Literal["auto", "ddp"], typer.Option(help="How several devices share the work.")] = "auto",
 ) -> None:
     """Train a model; Ctrl-C leaves a usable one, --resume goes on with it."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's advice on several processes is not for users
     with with_extra("train", "lightning"):
         from focuslab_training.run import Machines, TrainingProgress
         from focuslab_training.run import train as run
