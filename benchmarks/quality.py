@@ -75,8 +75,7 @@ def score(image: NDArray, truth: Image) -> float:
 
 def stack_of(counts: NDArray[np.uint16], optics: Optics) -> FocalStack:
     """Calibrated stack of one plane."""
-    said = Calibration(pixel_size_um=optics.pixel_size_um, na=optics.na, wavelengths_um=(optics.wavelength_um,))
-    return FocalStack(counts, "YX", said)
+    return FocalStack(counts, "YX", Calibration.of(optics))
 
 
 def light(stack: FocalStack) -> Image:

@@ -4,9 +4,10 @@
 
 Six nuclei fields that were never trained on (names beginning with a, b or c, every twelfth) are imaged by NA 0.5 on
 0.645 um pixels, 8 and 16 um out of focus, with noise as in `quality.py`, through another aperture or with aberrations
-(RMS waves by Noll index). Every method is told the nominal optics and the true distance; the model takes them at their
-word, and once more with a doubt of 0.1. Richardson-Lucy gets the nominal PSF and its best of 10, 30, 100, 300
-iterations. PSNR in dB, mean over fields.
+(RMS waves by Noll index), or through all of a specimen 10 um thick. Every method is told the nominal optics and the
+true distance, in the last case the thickness as well; the model takes them at their word, and once more with a doubt
+of 0.1. Richardson-Lucy gets the PSF that is told and its best of 10, 30, 100, 300 iterations. PSNR in dB, mean over
+fields.
 """
 
 import argparse
@@ -21,13 +22,16 @@ from focuslab.optics import Optics, psf
 from focuslab.quality.classical import convolved, richardson_lucy
 
 NOMINAL = Optics(na=0.5, wavelength_um=0.461, pixel_size_um=0.645)
-SEEN = {
-    "as said": NOMINAL,
-    "NA 8 % larger": NOMINAL.replace(na=0.54),
-    "NA 8 % smaller": NOMINAL.replace(na=0.46),
-    "spherical 0.08": NOMINAL.replace(zernike_waves={11: 0.08}),
-    "spherical -0.1, coma 0.05": NOMINAL.replace(zernike_waves={11: -0.1, 7: 0.05}),
-    "astigmatism 0.08": NOMINAL.replace(zernike_waves={5: 0.08}),
+THICK = NOMINAL.replace(thickness_um=10.0)
+CASES = {  # as the light went, and as the methods are told
+    "as said": (NOMINAL, NOMINAL),
+    "NA 8 % larger": (NOMINAL.replace(na=0.54), NOMINAL),
+    "NA 8 % smaller": (NOMINAL.replace(na=0.46), NOMINAL),
+    "spherical 0.08": (NOMINAL.replace(zernike_waves={11: 0.08}), NOMINAL),
+    "spherical -0.1, coma 0.05": (NOMINAL.replace(zernike_waves={11: -0.1, 7: 0.05}), NOMINAL),
+    "astigmatism 0.08": (NOMINAL.replace(zernike_waves={5: 0.08}), NOMINAL),
+    "specimen 10 um thick": (THICK, NOMINAL),
+    "specimen 10 um thick, and said so": (THICK, THICK),
 }
 DOUBTS = (0.0, 0.1)
 DISTANCES_UM = (8.0, 16.0)
@@ -56,7 +60,7 @@ def main() -> None:
     models = {name: focuslab.load_model(name) for name in asked.models}
     cards = [f"{m.card.name} {m.card.version}, doubt {doubt:g}" for m in models.values() for doubt in DOUBTS]
     lights, rows = fields(asked.data), {}
-    for title, seen in SEEN.items():
+    for title, (seen, told) in CASES.items():
         for distance in DISTANCES_UM:
             rng, scores = np.random.default_rng(3), []
             for light in lights:
@@ -64,13 +68,13 @@ def main() -> None:
                 plane = (counts.astype(np.float32) - 110) / 1500
                 made = [
                     focuslab.refocus(
-                        stack_of(counts, NOMINAL), sharpest=True, level_um=distance, doubt=doubt, model=model
+                        stack_of(counts, told), sharpest=True, level_um=distance, doubt=doubt, model=model
                     ).array
                     for model in models.values()
                     for doubt in DOUBTS
                 ]
                 own = [(np.asarray(image, np.float32) - 110) / 1500 for image in made]
-                deconvolved = richardson_lucy(plane, psf(NOMINAL, distance)[0])
+                deconvolved = richardson_lucy(plane, psf(told, distance)[0])
                 scores.append([score(image, light) for image in (plane, *own, *deconvolved.values())])
             mean = np.mean(scores, 0)
             best = float(mean[1 + len(cards) :].max())

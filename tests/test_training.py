@@ -20,6 +20,7 @@ from focuslab_training import callbacks, parts, run, systems
 from focuslab_training.data import specimens
 from focuslab_training.data.batches import MARGIN, CopyBatch
 from focuslab_training.data.copies import CopySource, copies_of
+from focuslab_training.data.draws import draw_optics, draw_real
 from focuslab_training.data.module import open_data
 from focuslab_training.data.observations import Observations
 from focuslab_training.data.simulation import Simulator
@@ -290,6 +291,20 @@ def test_copies_are_made_in_float32_and_without_gradients() -> None:
         for image in (*copies.deconvolved, copies.ladder, one.sharp, one.planes[0].condition):
             assert image.dtype == torch.float32 and not image.requires_grad and image.device == one.target.device
     assert moved.target.device.type == "meta"
+
+
+def test_a_share_of_the_microscopes_sees_thick_specimens() -> None:
+    recipe = load_recipe("smoke", {"phantoms.count": 2, "optics.thick": 0.5, "optics.thickness_px": [3.0, 9.0]})
+    rng = np.random.default_rng(0)
+    drawn = [draw_optics(recipe.optics, rng) for _ in range(60)]
+    between_faces = [optics.radius_px(optics.thickness_um) for optics in drawn if optics.thickness_um]
+    assert 20 < len(between_faces) < 40 and min(between_faces) >= 3.0 and max(between_faces) <= 9.0
+    thick = next(optics for optics in drawn if optics.thickness_um)
+    assert not draw_real(thick, 0.2, rng).zernike_waves and draw_real(thick, 0.2, rng).thickness_um
+    planes = Simulator(load_specimens(recipe, None), recipe.optics.replace(thick=1.0), crop_px=64, batch=1, seed=4)
+    for step in range(4):
+        (batch,) = planes.batch(step)
+        assert batch.situation.front_end.optics.thickness_um and torch.isfinite(batch.planes[0]).all()
 
 
 def test_what_is_doubted_is_wrong_by_as_much() -> None:

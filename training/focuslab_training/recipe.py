@@ -77,6 +77,8 @@ class OpticsRange(_Section):
     wavelength_um: tuple[float, float] = (0.42, 0.68)
     largest_airy_px: float = Field(default=6.0, gt=0, description="microscopes that oversample more are left out")
     largest_level_px: float = Field(default=45.0, gt=0)
+    thick: float = Field(default=0.0, ge=0, le=1, description="share of microscopes that see a thick specimen")
+    thickness_px: tuple[float, float] = Field(default=(2.0, 16.0), description="blur radius between its faces")
     photons: tuple[float, float] = Field(default=(100.0, 30000.0), description="at the brightest structures")
     read_noise: tuple[float, float] = Field(default=(0.0003, 0.01), description="relative to the brightest")
     sure: float = Field(default=0.5, ge=0, le=1, description="share of planes whose level and optics are as said")
@@ -84,7 +86,15 @@ class OpticsRange(_Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        for name in ("na_over_index", "pixel_size_um", "wavelength_um", "photons", "read_noise", "doubt"):
+        for name in (
+            "na_over_index",
+            "pixel_size_um",
+            "wavelength_um",
+            "thickness_px",
+            "photons",
+            "read_noise",
+            "doubt",
+        ):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} is a range of positive numbers, the lower first, got {low:g} to {high:g}")

@@ -20,7 +20,7 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def draw_optics(ranges: OpticsRange, rng: np.random.Generator) -> Optics:
-    """Draw a microscope whose Airy radius on the camera is within the range."""
+    """Draw a microscope whose Airy radius on the camera is within the range, and how thick what it sees is."""
     while True:
         index = float(rng.choice(ranges.index))
         optics = Optics(
@@ -29,8 +29,12 @@ def draw_optics(ranges: OpticsRange, rng: np.random.Generator) -> Optics:
             wavelength_um=float(rng.uniform(*ranges.wavelength_um)),
             pixel_size_um=log_uniform(rng, *ranges.pixel_size_um),
         )
-        if optics.airy_radius_px <= ranges.largest_airy_px:
-            return optics
+        if optics.airy_radius_px > ranges.largest_airy_px:
+            continue
+        if ranges.thick and rng.random() < ranges.thick:
+            between_faces = log_uniform(rng, *ranges.thickness_px)
+            return optics.replace(thickness_um=between_faces / optics.radius_px(1.0))
+        return optics
 
 
 def draw_level(ranges: OpticsRange, rng: np.random.Generator) -> float:
@@ -46,10 +50,11 @@ def draw_level(ranges: OpticsRange, rng: np.random.Generator) -> float:
 def draw_real(optics: Optics, doubt: float, rng: np.random.Generator) -> Optics:
     """Draw the objective that is really there: another aperture, spherical aberration, astigmatism, coma.
 
-    A camera that undersamples by far sees little of aberrations, and their PSF would take seconds: none there.
+    A camera that undersamples by far sees little of aberrations, and so does one that sees a thick specimen; their PSF
+    would take seconds: none there.
     """
     na = optics.na * float(np.exp(rng.normal(0, _APERTURE * doubt)))
-    if optics.sampling > _COARSE:
+    if optics.sampling > _COARSE or optics.thickness_um:
         return optics.replace(na=min(na, 0.97 * optics.index))
     spread = _WAVES * doubt
     waves = {noll: float(rng.normal(0, 2 * spread if noll == 11 else spread)) for noll in (5, 6, 7, 8, 11)}
