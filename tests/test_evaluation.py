@@ -156,6 +156,20 @@ def test_pictures_of_a_judge_are_those_of_the_engine(fields: list[Field], tiny_m
     assert np.abs(back - field.plane(1)).max() < 1e-4, "t = 0 is the plane itself"
 
 
+def test_a_level_is_fitted_on_the_ladder_that_a_level_given_has(
+    fields: list[Field], default_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_FITTED", (1.0,))
+    levels = tuple(level + 1.6 for level in fields[0].levels_px)  # no plane is quite in focus
+    result = judge_field(LinearJudge(default_model), replace(fields[0], levels_px=levels), classical=False, fitted=True)
+    given, fitted = (
+        {s.plane: s.psnr for s in result.scores if s.method == method and s.against == protocol.ORIGINAL}
+        for method in ("model, level given", "model, level fitted [1]")
+    )
+    for plane, psnr_fitted in fitted.items():
+        assert psnr_fitted == pytest.approx(given[plane], abs=0.3)
+
+
 def test_a_fitted_psf_is_that_of_a_thin_specimen_too(
     fields: list[Field], tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

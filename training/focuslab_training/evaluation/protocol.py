@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from focuslab.models.frontend import exact_rungs
 from focuslab.optics import Optics, psf
 from focuslab.quality import apd, ffl, lds, mse, psnr, scaled_to, ssim
 from focuslab.quality.classical import (
@@ -189,7 +190,7 @@ def _single_plane(
     levels, focus = [field.levels_px[p] for p in order], planes[-1]
 
     def deblurred(k: int, level: float, doubt: float | None = None) -> Image:
-        code = judge.encode(field, order[k], level, (0.0, max(level, 2.0)), doubt=doubt)
+        code = judge.encode(field, order[k], level, exact_rungs([level, levels[-1]]), doubt=doubt)
         return judge.picture(judge.shifted(code, min(levels[-1] - level, 0.0)))
 
     estimates, sharpest = [], []
