@@ -306,6 +306,7 @@ def main() -> None:
             last = results[-1]
             print(last["kind"], last["seed"], {k: np.round(v, 3).tolist() for k, v in last["f1"].items()}, flush=True)
     head = f"{asked.steps} steps, {asked.seeds} seeds, {len(images)} images to learn from, {len(tests)} to test on."
+    head += f" Deblurred by edition {focuslab.load_model('default').card.version} of the bundled model."
     text = "\n".join([head, *table(results, levels)]) + "\n"
     print(text)
     if asked.out is not None:
