@@ -83,7 +83,7 @@ def _field(candidate: Candidate, source: StackSource) -> Field:
     planes = chosen_planes(source, None if simulated else stack.size("Z"))
     if source.focus is not None and source.focus not in planes:
         raise ImageError(f"The plane in focus, {source.focus}, is not among the planes {list(planes)}.")
-    optics, step = _optics(stack.calibration, source)  # thin, where its thickness is to be fitted
+    optics, step = _optics(stack.calibration, source)
     part = selected(stack, channel=candidate.channel, planes=None if simulated else planes, columns=source.columns)
     if min(part.plane_shape) < 64:
         raise ImageError(f"Planes of {part.plane_shape} px are too small: at least 64 x 64 are needed.")
