@@ -39,10 +39,14 @@ def test_the_line_is_straight_and_starts_at_the_code() -> None:
     assert torch.allclose(two, 2 * one, atol=1e-6)
 
 
-def test_the_remainder_is_gone_at_the_sharpest() -> None:
-    here, direction = code(0, 4.0), code(1, 1.0)
-    assert float(along_line(here, direction, -4.0).remainder.abs().max()) < 1e-6
-    assert float(along_line(here, direction, 9.0).remainder.abs().max()) < 1e-6
+@pytest.mark.parametrize(("level", "reach"), [(0.0, 1.0), (2.0, 1.0), (8.0, 2.0), (36.0, 9.0)])
+def test_the_remainder_is_gone_a_quarter_of_the_level_away(level: float, reach: float) -> None:
+    here, direction = code(0, level), code(1, 1.0)
+    for way in (-1, 1):
+        half = along_line(here, direction, way * reach / 2).remainder
+        assert torch.allclose(half, 0.5 * here.remainder, atol=1e-6)
+        assert float(along_line(here, direction, way * reach).remainder.abs().max()) < 1e-6
+        assert float(along_line(here, direction, way * 3 * reach).remainder.abs().max()) < 1e-6
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 1.0, 8.0])
