@@ -7,7 +7,8 @@ import pytest
 import tifffile
 
 from focuslab.errors import CalibrationError, ImageError, OutputError, RequestError
-from focuslab.io import read, read_pattern, write
+from focuslab.io import read, read_pattern, tiff_pixels, write
+from focuslab.io.open_files import OpenFiles
 from focuslab.io.reading import images_of
 from focuslab.io.writing import StackWriter
 from focuslab.stack import Calibration, FocalStack
@@ -367,3 +368,38 @@ def test_numbers_that_mean_nothing_are_not_known(tmp_path: Path) -> None:
 def test_a_z_step_does_not_make_a_pixel_size(tmp_path: Path) -> None:
     stack = FocalStack(pixels((3, 24, 24), "uint16"), "ZYX", Calibration(z_step_um=0.5), family="imagej")
     assert read(write(tmp_path / "a.tif", stack)).calibration.pixel_size_um is None
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((3, 70, 80), "ZYX"), ((2, 4, 70, 80), "CZYX"), ((4, 70, 80), None)])
+@pytest.mark.parametrize("tile", [None, (32, 32)])
+def test_few_planes_in_one_compressed_page(
+    tmp_path: Path, shape: tuple[int, ...], axes: str | None, tile: tuple[int, int] | None
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 999, shape).astype(np.uint16)
+    said = {"axes": axes} if axes else None
+    together = {"photometric": "minisblack", "planarconfig": "separate"}  # as tifffile does with three or four planes
+    tifffile.imwrite(tmp_path / "few.tif", pixels, compression="zlib", tile=tile, metadata=said, **together)
+    with tifffile.TiffFile(tmp_path / "few.tif") as file:
+        assert len(file.pages) == (2 if len(shape) == 4 else 1)
+    stack = read(tmp_path / "few.tif", axes=axes or "ZYX")
+    assert np.array_equal(np.asarray(stack.array), pixels)
+    assert np.array_equal(stack.array[..., 1, 8:20, 30:33], pixels[..., 1, 8:20, 30:33])
+
+
+def test_few_files_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiff_pixels, "_OPEN", OpenFiles(3))
+    for i in range(12):
+        kind = {"compression": "zlib"} if i % 2 else {}
+        tifffile.imwrite(tmp_path / f"{i}.tif", np.full((5, 70, 80), i, np.uint16), metadata={"axes": "ZYX"}, **kind)
+    stacks = [read(tmp_path / f"{i}.tif") for i in range(12)]
+
+    def are_open() -> list[int]:
+        return [i for i, stack in enumerate(stacks) if not stack.array._tiff.filehandle.closed]
+
+    assert are_open() == [9, 10, 11]
+    for i, stack in enumerate(stacks):
+        assert (stack.plane((3,)) == i).all()
+    assert set(are_open()) <= {9, 10, 11} and not any(s.array._mapped is not None for s in stacks[:9])
+    (tmp_path / "0.tif").unlink()
+    with pytest.raises(ImageError, match=r"0\.tif cannot be opened again: No such file"):
+        stacks[0].plane((0,))

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from focuslab.errors import ImageError
 from focuslab.io.lazy import LazyPixels
+from focuslab.io.open_files import OpenFiles
 
 __all__ = ["TiffPixels"]
 
+_OPEN = OpenFiles()
 _LARGEST_SEGMENT = 1 << 30  # bytes decoded at once
 
 
@@ -31,7 +33,7 @@ class TiffPixels(LazyPixels):
     path
         The file, for messages.
     tiff
-        Opened file; it is kept open as long as this object lives.
+        Opened file; it is closed with this object, or while many others are read.
     series
         Series of the file, its last axes Y and X (and S for RGB samples).
     """
@@ -42,11 +44,15 @@ class TiffPixels(LazyPixels):
         self.dtype = np.dtype(series.dtype).newbyteorder("=")
         self._samples = "S" in series.axes
         self._samples_first = self._samples and not series.axes.endswith("S")
-        self._page_ndim = 3 if self._samples else 2
+        # Few planes in one page, which tifffile writes of a compressed stack of three or four: read as a whole.
+        self._several = not self._samples and series.keyframe.ndim > 2
+        self._page_ndim = series.keyframe.ndim if self._several else 3 if self._samples else 2
         weakref.finalize(self, tiff.close)
         self._mapped = self._map()
-        if self._mapped is None:
+        self._maps = self._mapped is not None
+        if not self._maps:
             self._check_segments()
+        _OPEN.use(self)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         index = index if isinstance(index, tuple) else (index,)
@@ -54,12 +60,31 @@ class TiffPixels(LazyPixels):
             at = index.index(Ellipsis)
             index = index[:at] + (slice(None),) * (self.ndim - len(index) + 1) + index[at + 1 :]
         index = index + (slice(None),) * (self.ndim - len(index))
-        if self._mapped is not None:
-            return np.ascontiguousarray(self._mapped[index]).astype(self.dtype, copy=False)
+        _OPEN.use(self)
+        if (mapped := self._awake()) is not None:
+            return np.ascontiguousarray(mapped[index]).astype(self.dtype, copy=False)
         single = tuple(0 if isinstance(i, int | np.integer) else slice(None) for i in index)
         index = tuple(slice(range(n)[i], range(n)[i] + 1) if isinstance(i, int | np.integer) else i
                       for i, n in zip(index, self.shape, strict=True))  # fmt: skip
         return self._decoded(index)[single]
+
+    def rest(self) -> None:
+        """Close the file until it is read again."""
+        with self._lock:
+            self._mapped = None
+            self._tiff.filehandle.close()
+
+    def _awake(self) -> NDArray[Any] | None:
+        """The file, open again: its map, or None where it has none."""
+        try:
+            with self._lock:
+                if self._maps:
+                    self._mapped = self._map() if self._mapped is None else self._mapped
+                elif self._tiff.filehandle.closed:
+                    self._tiff.filehandle.open()
+                return self._mapped
+        except OSError as error:
+            raise ImageError(f"{self._path.name} cannot be opened again: {error.strerror}.") from error
 
     def _decoded(self, index: tuple[slice, ...]) -> NDArray[Any]:
         lead, inner = index[: self.ndim - self._page_ndim], index[self.ndim - self._page_ndim :]
@@ -112,6 +137,8 @@ class TiffPixels(LazyPixels):
         page = self._series.pages[number]
         if page is None:  # a missing file of a multi-file set
             raise ImageError(f"{self._path.name}: plane {number} belongs to a file that is missing.")
+        if self._several:
+            return self._whole(page, number)[inner]
         frame: Any = page.keyframe
         height, width = frame.imagelength, frame.imagewidth
         samples = inner[0] if self._samples_first else inner[-1]
@@ -143,6 +170,13 @@ class TiffPixels(LazyPixels):
         if not self._samples:
             return out[..., 0]
         return np.moveaxis(out[..., samples], -1, 0) if self._samples_first else out[..., samples]
+
+    def _whole(self, page: Any, number: int) -> NDArray[Any]:
+        try:
+            with self._lock:
+                return np.asarray(page.asarray(), self.dtype)
+        except Exception as error:  # codecs raise errors of many kinds
+            raise ImageError(f"{self._path.name} is damaged: page {number} cannot be decoded ({error}).") from error
 
     def _segment(self, page: Any, number: int) -> bytes | None:
         """Read one strip or tile, in any thread or forked process; other files of a set are open only meanwhile."""
