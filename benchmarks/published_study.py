@@ -22,8 +22,9 @@ import tifffile
 import torch
 from focuslab_training.data.gather import gather_fields
 from focuslab_training.data.specimens import light
+from focuslab_training.evaluation.baselines import DEBLURRING, SYNTHESIS
 from focuslab_training.evaluation.judges import judge_of
-from focuslab_training.evaluation.protocol import DEBLURRING, ORIGINAL, OWN, SYNTHESIS, best_settings, judge_field
+from focuslab_training.evaluation.protocol import ORIGINAL, OWN, best_settings, judge_field
 from focuslab_training.recipe import Recipe, StackSource, load_recipe
 from focuslab_training.run import Machines, train
 

@@ -1,11 +1,12 @@
 """Crops of 128 px trained per second: ours beside the published architecture in float32, in one run.
 
-    python benchmarks/training_speed.py [--rounds 3] [--threads 2] [--device cuda]
+    python benchmarks/training_speed.py [--rounds 3] [--threads 2] [--device cuda] [--echo 1]
 
 Ours is trained in bfloat16 where the device has it, as the recipe does; the first line printed says which it was.
 
 Forward, backward and optimiser step on batches that are ready: planes with their margin for ours, triplets for the
-published one. The copies of the physics front end are made anew for every step and are part of the time. Ours trains 4
+published one. The copies of the physics front end are part of the time; the recipe learns from each batch in three
+steps, turned every time (`echo`; with --echo 1 copies are made anew for every step). Ours trains 4
 crops of the size of its recipe, which share the margin of the front end and are counted by their area (192 px: 2.25
 crops of 128), or 8 crops of 128 px; the published one 8 of 128 px. Both train one plane (the published baseline encodes
 and decodes both ends of a triplet) and two (its explicit regime adds the middle).
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 from focuslab_training.data.copies import CopySource
+from focuslab_training.data.echo import Echo
 from focuslab_training.data.module import Source, open_data
 from focuslab_training.recipe import load_recipe
 from focuslab_training.systems import LinearSystem, ReferenceSystem, System
@@ -72,11 +74,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--echo", type=int, help="steps in which a batch of ours is used; the recipe's if not given")
     parser.add_argument("--batches", type=int, default=1, help="times as many crops a step, for a GPU")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     device = choose_device(asked.device)
     precision = choose_precision("auto", device)
+    times = asked.echo or load_recipe("default").echo
+    print(f"each batch of ours in {times} steps")
     print(f"ours in {str(precision).removeprefix('torch.')} on {device}, {asked.threads} threads")
     few: dict[str, object] = {"phantoms": {"count": 8, "size_px": 256}}
     large: dict[str, object] = {"batch": 4 * asked.batches}
@@ -102,8 +107,9 @@ def main() -> None:
         system.to(device).network.to(memory_format=torch.channels_last)
         planes = open_data(recipe, None).source("autoencoder", "train", device)
         ready = Ready([planes.batch(i) for i in range(BATCHES)])
-        copies = CopySource(ready, device=device)
-        runs[name] = partial(rate, system, copies, BATCHES, precision)
+        echo = asked.echo or recipe.echo
+        copies = Echo(CopySource(ready, device=device), echo)
+        runs[name] = partial(rate, system, copies, BATCHES * echo, precision)
     for regime in ("baseline", "explicit"):
         recipe = load_recipe(f"reference-{regime}", {**few, **small, "stacks": stacks})
         system = ReferenceSystem(ReferenceAutoencoder(), recipe.losses, 1e-4).to(device)

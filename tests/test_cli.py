@@ -229,6 +229,10 @@ def test_results_and_inputs_are_never_lost(cli, image: Path, tiny: Path, tmp_pat
     assert code == 2 and "--overwrite" in err and target.read_text() == "precious"
     assert cli("refocus", image, "-o", target, "--overwrite", *ask)[0] == 0
     assert read(target).shape == (3, 203, 181)
+    code, _, err = cli("refocus", image, "-o", tmp_path / "out.ome.tif", *ask)
+    assert code == 2 and "share its record, out.focuslab.json, with out.tif" in err
+    code, _, err = cli("refocus", image, "-o", tmp_path / "out.png", *ask)
+    assert code == 2 and "must end in .tif" in err and not (tmp_path / "out.png").exists()
     code, _, err = cli("refocus", image, image, "-o", tmp_path / "many", *ask)
     assert code == 2 and "Several inputs are called" in err
     twin = tmp_path / "twin" / f"{image.name.split('.')[0]}.tif"
@@ -335,5 +339,9 @@ def test_a_folder_is_its_files(cli, image: Path, tiny: Path, tmp_path: Path) -> 
     assert [p.name for p in (tmp_path / "flat").glob("*.tif")] == ["a.ome.tif"]
     assert cli("refocus", source, "-o", tmp_path / "all", "--files", "**/*.tif", *ask)[0] == 0
     assert (tmp_path / "all" / "deep" / "b.ome.tif").is_file()
+    for _ in range(2):
+        again = ("--files", "**/*.tif", "--overwrite", *ask)
+        assert cli("refocus", source, "-o", source / "results", *again)[0] == 0
+    assert not (source / "results" / "results").exists(), "results are no input"
     code, _, err = cli("refocus", source, "-o", tmp_path / "none", "--files", "*.png", *ask)
     assert code == 2 and "matches '*.png'" in err and not (tmp_path / "none").exists()

@@ -10,8 +10,9 @@ import pytest
 import tifffile
 import torch
 from focuslab_training.card import model_card
-from focuslab_training.data.batches import MARGIN
-from focuslab_training.data.copies import copies_of
+from focuslab_training.data.batches import MARGIN, CopyBatch
+from focuslab_training.data.copies import CopySource, copies_of
+from focuslab_training.data.echo import Echo, turned
 from focuslab_training.data.field import Field, selected
 from focuslab_training.data.fits import fit_levels
 from focuslab_training.data.gather import gather_fields
@@ -94,7 +95,10 @@ def test_bbbc006_folders_become_stacks(tmp_path: Path) -> None:
     assert fields[0].stack.shape == (3, 80, 96) and fields[0].focus == 2
     assert fields[0].levels_px[1] > 0 and fields[0].levels_px[0] == pytest.approx(2 * fields[0].levels_px[1])
     assert int(fields[0].stack.plane((1,))[1, 0]) == 102, "w1, plane z = 2"
-    second = gather_fields(source.replace(channel=1), tmp_path).fields
+    with pytest.raises(CalibrationError, match="wavelength"):
+        gather_fields(source.replace(channel=1), tmp_path)
+    second = gather_fields(source.replace(channel=1, wavelength_um=0.6), tmp_path).fields
+    assert second[0].optics.wavelength_um == 0.6
     assert int(second[0].stack.plane((0,))[1, 0]) == 200, "w2"
 
 
@@ -210,7 +214,14 @@ def test_what_a_model_was_trained_on_never_judges_its_successor(tmp_path: Path, 
         assert {"a_s1", "a_s2", "b_s1", "b_s2", "c_s1", "c_s2"} <= set(split.train) and len(split.validation) == 4
     with pytest.raises(RequestError, match="was trained on 5 of these 6 wells"):
         split_names(groups, rule, seen=("a_s1", "b_s1", "c_s1", "d_s1", "e_s1"))
-    Split(("f0.ome.tif", "f1.ome.tif", "f2.ome.tif")).write(tmp_path)
+    parts = Split(("a.tif[0:0.5]", "b.tif"), before=("c.tif",))
+    for name, seen in (("a.tif[0.4:1]", True), ("a.tif[0.5:1]", False), ("a.tif", True), ("b.tif[0.5:1]", True)):
+        assert parts.has_trained(name, name.split("[")[0]) is seen, name
+    assert parts.has_trained("c.tif", "c.tif") and not parts.has_trained("d.tif", "d.tif")
+    Split(("f0.ome.tif",), before=("f1.ome.tif", "f2.ome.tif")).write(tmp_path)
+    (tmp_path / "card.json").touch()
+    assert Split.of_model(str(tmp_path / "card.json")) == Split.of_model(str(tmp_path)) == Split.of(tmp_path)
+    assert Split.of_model("default") is None
     recipe = load_recipe("finetune", {"stacks": STACKS, "start": str(tmp_path)})
     for seed in range(3):
         assert open_data(recipe.replace(seed=seed), folder).split.validation == ("f3.ome.tif",)
@@ -288,6 +299,40 @@ def test_a_share_of_the_steps_replays_simulated_planes(folder: Path) -> None:
     assert 6 < sum(turns) < 18
     assert turns[:6] == [simulated(training, step, 1, 2) for step in range(6)], "all processes take turns alike"
     assert not any(simulated(validation, step) for step in range(8)), "validation is on stacks alone"
+
+
+def test_an_echo_turns_what_was_made_once(folder: Path) -> None:
+    changes = {"phantoms.count": 2, "phantoms.size_px": 128, "crop_px": 64, "batch": 1, "images": []}
+    copies = CopySource(open_data(load_recipe("smoke", changes), None).source("autoencoder", "train"))
+    asked: list[int] = []
+
+    class Counted:
+        def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[CopyBatch, ...]:
+            asked.append(step)
+            return copies.batch(step, rank, world)
+
+    echo = Echo(Counted(), 2)
+    played = [echo.batch(step)[0] for step in range(17)]
+    assert asked == list(range(9)), "eight batches, the same eight again, the next one"
+    first, again = played[3], played[11]
+    for made, then in (
+        (first.sharp, again.sharp),
+        (first.planes[0].copies.ladder, again.planes[0].copies.ladder),
+        (first.planes[0].copies.deconvolved[4], again.planes[0].copies.deconvolved[4]),
+    ):
+        assert torch.equal(then, made.mT), "rows and columns exchanged"
+    assert again.situation == first.situation
+    resumed = Echo(Counted(), 2).batch(11)[0]
+    assert torch.equal(resumed.planes[0].plane, again.planes[0].plane), "a run that goes on"
+
+
+def test_a_batch_can_be_turned_in_eight_ways() -> None:
+    changes = {"phantoms.count": 2, "phantoms.size_px": 128, "crop_px": 64, "batch": 1, "images": []}
+    (batch,) = CopySource(open_data(load_recipe("smoke", changes), None).source("autoencoder", "train")).batch(0)
+    ways = [turned(batch, way) for way in range(8)]
+    assert ways[0] is batch
+    assert len({way.sharp.numpy().tobytes() for way in ways}) == 8
+    assert all(torch.allclose(way.planes[0].copies.source.mean(), batch.planes[0].copies.source.mean()) for way in ways)
 
 
 def test_columns_keep_halves_apart(folder: Path) -> None:

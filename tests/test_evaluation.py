@@ -62,6 +62,7 @@ def test_linearity_knows_a_line_from_a_bend() -> None:
     back = np.array([[0.0], [1], [0]])
     assert lds(back) == pytest.approx(-1) and lds(back, as_published=True) == pytest.approx(1), "squares hide turns"
     uneven = np.array([[0.0], [3], [4]])
+    assert apd(uneven, [0, 0.75, 1]) == pytest.approx(0), "each where its level says"
     assert apd(uneven) == pytest.approx((1 + 1) / 2 / 4)
     assert apd(uneven, as_published=True) == pytest.approx((abs(9 - 4) + abs(1 - 4)) / 2 / 16)
     with pytest.raises(RequestError, match="3 codes"):
@@ -133,18 +134,27 @@ def test_the_linearity_gap_compares_codes_and_not_remainders(fields: list[Field]
     field, judge = fields[0], LinearJudge(tiny_model)
     scores = judge_field(judge, field, classical=False).scores
     found = next(s for s in scores if s.method == "model, line between the ends" and s.against == OWN and s.plane == 1)
-    codes = judge.codes(field, side_of(field))
+    codes = [judge.code(field, plane) for plane in side_of(field)]
     levels = [field.levels_px[p] for p in side_of(field)]
     between = judge.line(codes[0], codes[-1], (levels[0] - levels[1]) / (levels[0] - levels[-1]))
     a, b = (np.clip(judge.round_trip(code), 0, 1).astype(np.float64) for code in (between, codes[1]))
     assert found.psnr == pytest.approx(min(psnr(a, b, data_range=1.0), 60), abs=1e-3)
 
 
+def test_a_plane_as_blurred_as_the_end_gives_no_line(fields: list[Field], tiny_model: Model) -> None:
+    levels = fields[0].levels_px
+    for second, lines in ((levels[0], False), (1.1 * levels[0], True)):
+        field = replace(fields[0], levels_px=(levels[0], second, *levels[2:]))
+        scores = judge_field(LinearJudge(tiny_model), field, classical=False).scores
+        found = [s for s in scores if s.method == "model, two planes" and s.plane == 1]
+        assert bool(found) is lines and all(s.psnr > 10 for s in found)
+
+
 def test_pictures_of_a_judge_are_those_of_the_engine(fields: list[Field], tiny_model: Model) -> None:
     import focuslab
 
     field, judge = fields[0], LinearJudge(tiny_model)
-    code = judge.codes(field, [1])[0]
+    code = judge.code(field, 1)
     plane = field.stack.plane((1,))
     made = focuslab.refocus(
         plane.astype(np.float32), sharpest=True, level_px=field.levels_px[1], model=tiny_model, optics=field.optics
@@ -152,14 +162,14 @@ def test_pictures_of_a_judge_are_those_of_the_engine(fields: list[Field], tiny_m
     own = field.intensity.counts(judge.picture(judge.shifted(code, -field.levels_px[1])))
     # Not the same intensity map: refocus knows one plane, the field the whole stack.
     assert np.corrcoef(np.asarray(made).ravel(), own.ravel())[0, 1] > 0.99
-    back = judge.picture(judge.line(code, judge.codes(field, [2])[0], 0.0))
+    back = judge.picture(judge.line(code, judge.code(field, 2), 0.0))
     assert np.abs(back - field.plane(1)).max() < 1e-4, "t = 0 is the plane itself"
 
 
 def test_a_level_is_fitted_on_the_ladder_that_a_level_given_has(
     fields: list[Field], default_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "_FITTED", (1.0,))
+    monkeypatch.setattr(protocol, "FITTED", (1.0,))
     levels = tuple(level + 1.6 for level in fields[0].levels_px)  # no plane is quite in focus
     result = judge_field(LinearJudge(default_model), replace(fields[0], levels_px=levels), classical=False, fitted=True)
     given, fitted = (

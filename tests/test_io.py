@@ -292,6 +292,36 @@ def test_a_file_of_several_images_is_not_taken_for_its_first(tmp_path: Path) -> 
         tiff.write(images[0][0], metadata=None)
         tiff.write(images[0][0, ::4, ::4], metadata=None)  # a thumbnail
     assert read(tmp_path / "b.tif").shape == (24, 20)
+    with tifffile.TiffWriter(tmp_path / "c.tif") as tiff:
+        tiff.write(images[0][0], metadata=None)
+        tiff.write(images[0][0, :20, :6], metadata=None)  # not of the same field
+    with pytest.raises(ImageError, match="holds 2 images"):
+        read(tmp_path / "c.tif")
+
+
+@pytest.mark.parametrize(("name", "taken"), [("Thumbnail", True), ("field 2", False)])
+def test_a_smaller_image_with_a_name_of_its_own_is_none_to_leave_out(tmp_path: Path, name: str, taken: bool) -> None:
+    large, small = pixels((40, 40), "uint16"), pixels((20, 20), "uint16")
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tiff:
+        tiff.write(large, metadata={"axes": "YX", "Name": "field 1"})
+        tiff.write(small, metadata={"axes": "YX", "Name": name})
+    if taken:
+        assert read(tmp_path / "a.ome.tif").shape == (40, 40)
+    else:
+        with pytest.raises(ImageError, match="holds 2 images"):
+            read(tmp_path / "a.ome.tif")
+
+
+def test_planes_that_were_written_one_by_one_are_a_stack_when_axes_say_so(tmp_path: Path) -> None:
+    planes = pixels((4, 24, 20), "uint16")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        for plane in planes:
+            tiff.write(plane)
+    with pytest.raises(ImageError, match="--axes ZYX"):
+        read(tmp_path / "a.tif")
+    stack = read(tmp_path / "a.tif", axes="ZYX")
+    assert stack.axes == "ZYX" and np.array_equal(np.asarray(stack.array), planes)
+    assert np.array_equal(np.asarray(read(tmp_path / "a.tif", series=2).array), planes[2])
 
 
 @pytest.mark.parametrize("family", ["tiff", "imagej"])

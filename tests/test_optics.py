@@ -120,6 +120,8 @@ def test_um_and_px_convert_back_and_forth(optics: Optics) -> None:
         ({"wavelength_um": float("nan")}, "positive"),
         ({"index": "glass"}, "number"),
         ({"thickness_um": -1.0}, "thin specimen"),
+        ({"wavelength_um": 520.0}, "520 nm are 0.52 um"),
+        ({"pixel_size_um": 645.0}, "in um in the specimen"),
         ({"colour": "red"}, "not permitted"),
     ],
 )

@@ -72,6 +72,11 @@ def test_recipes_are_changed_by_key_and_checked() -> None:
     for changes in (*impossible, {"steps.autoencoder": -1}, {"minutes.autoencoder": 0}):
         with pytest.raises(RequestError, match="not valid"):
             load_recipe("smoke", changes)
+    listed = load_recipe("default", {"images.0.weight": 2, "phantoms.count": 3})
+    assert listed.images[0].weight == 2
+    for place in ("images.9.weight", "images.first.weight"):
+        with pytest.raises(RequestError, match="not valid"):
+            load_recipe("default", {place: 2})
     with pytest.raises(RequestError, match="No recipe"):
         load_recipe("nothing")
 
@@ -87,6 +92,18 @@ def test_recipes_are_changed_by_key_and_checked() -> None:
         ({"split": {"validation": 0.6, "test": 0.5}}, "nothing to train on"),
         ({"stacks": {**STACKS, **MICROSCOPE, "planes": [0, 16, 3]}}, "not among the planes"),
         ({"replay": 0.5}, "replay is for"),
+        ({"echo": 9}, "less than or equal to 8"),
+        ({"echo": 2, "workers": 3}, "1, 2, 4 or 8"),
+        ({"losses.reconstruction": 1}, "belongs to the reference architecture"),
+        (
+            {
+                "architecture": "reference-autoencoder",
+                "stacks": {**STACKS, **MICROSCOPE},
+                "trains": ["autoencoder"],
+                "echo": 2,
+            },
+            "echo is for",
+        ),
     ],
 )
 def test_impossible_values_are_refused_before_anything_is_loaded(changes: dict[str, object], said: str) -> None:
@@ -600,6 +617,31 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     train(recipe, tmp_path / "m", machines=CPU)
     found = [value for _, value in curve(tmp_path / "m", "validation")]
     assert len(found) < 100 and (tmp_path / "m" / "training" / "autoencoder" / "best.ckpt").is_file()
+    train(recipe.replace(patience=3), tmp_path / "m", resume=True, machines=CPU)
+    assert len(curve(tmp_path / "m", "validation")) > len(found), "with more patience it goes on"
+
+
+def test_a_run_goes_on_from_the_model_that_it_started_from(tmp_path: Path) -> None:
+    train(short(2), tmp_path / "first", machines=CPU)
+    train(short(2, start=str(tmp_path / "first")), tmp_path / "second", machines=CPU)
+    with pytest.raises(RequestError, match="begun with another start"):
+        train(short(3), tmp_path / "second", resume=True, machines=CPU)
+
+
+def test_the_estimator_alone_is_trained_beside_a_trained_autoencoder(tmp_path: Path) -> None:
+    sizes = {"model": load_recipe("default").model.model_dump(), "trains": ["estimator"]}
+    card = train(short(**sizes), tmp_path / "m", machines=CPU)
+    kept, default = load_bundle(tmp_path / "m").autoencoder, load_model("default").autoencoder
+    for name, value in default.state_dict().items():
+        assert torch.equal(value, kept.state_dict()[name])
+    assert "coded by the autoencoder of default" in card.data[-1]
+    with pytest.raises(ModelError, match="train both parts"):
+        train(short(trains=["estimator"]), tmp_path / "small", machines=CPU)
+
+
+def test_a_card_names_what_was_trained_on(tmp_path: Path) -> None:
+    card = train(short(2), tmp_path / "m", machines=CPU)
+    assert "phantoms: 4 simulated specimens" in card.data, "the fifth validates"
 
 
 _TWO = """

@@ -22,7 +22,7 @@ def between(
         tuple[float, float] | None, typer.Option(help="Distances of the two planes from focus, um.")
     ] = None,
     level_px: Annotated[tuple[float, float] | None, typer.Option(help="Blur radii of the two planes, px.")] = None,
-    focus_plane: Annotated[int | None, typer.Option(help="Index of the focal plane in focus, from 0.")] = None,
+    focus_plane: Annotated[int | None, typer.Option(min=0, help="Index of the focal plane in focus, from 0.")] = None,
     doubt: opt.Doubt = None,
     na: opt.Na = None,
     wavelength_um: opt.Wavelength = None,

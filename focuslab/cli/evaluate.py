@@ -84,8 +84,8 @@ def evaluate(
     gathered = gather_fields(source, data, specimens)
     for sentence in (*specimens.skipped, *gathered.skipped):
         errors.print(f"left out: {sentence}", style="yellow", markup=False)
-    split = Split.of(Path(model)) if Path(model).is_dir() else None
-    chosen, about = unseen(gathered, split)
+    chosen, about = unseen(gathered, Split.of_model(model))
+    errors.print(about, markup=False)
     with progress_bar("evaluating") as tell:
         run(
             judge,

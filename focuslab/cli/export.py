@@ -7,7 +7,7 @@ import typer
 
 from focuslab.cli import options as opt
 from focuslab.cli.console import out
-from focuslab.errors import RequestError
+from focuslab.errors import OutputError, RequestError
 
 __all__ = ["export"]
 
@@ -23,11 +23,14 @@ def export(
     index: opt.Index = None,
     thickness_um: opt.Thickness = None,
     pixel_size_um: opt.PixelSize = None,
+    overwrite: opt.Overwrite = False,
 ) -> None:
     """Pack a model for the BioImage Model Zoo: planes in, sharpest pictures out."""
     from focuslab import Optics, load_model
     from focuslab.refocusing.exchange import export_bioimageio
 
+    if bioimageio.exists() and not overwrite:
+        raise OutputError(f"{bioimageio} exists already: give another name, or --overwrite to replace it.")
     optics = None
     if any(v is not None for v in (na, wavelength_um, index, pixel_size_um, thickness_um)):
         if na is None or wavelength_um is None or pixel_size_um is None:

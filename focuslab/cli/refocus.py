@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["refocus"]
 
+_NOT_WRITTEN = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".czi", ".nd2", ".lif", ".json", ".csv")
+
 
 def refocus(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="TIFF, OME-Zarr, or folders of them.")],
@@ -31,7 +33,7 @@ def refocus(
     sharpest: Annotated[bool, typer.Option("--sharpest", help="Undo each plane's own blur.")] = False,
     level_um: Annotated[float | None, typer.Option(help="Distance of the planes from focus, um.")] = None,
     level_px: Annotated[float | None, typer.Option(help="Blur radius of the planes, px.")] = None,
-    focus_plane: Annotated[int | None, typer.Option(help="Index of the focal plane in focus, from 0.")] = None,
+    focus_plane: Annotated[int | None, typer.Option(min=0, help="Index of the focal plane in focus, from 0.")] = None,
     doubt: opt.Doubt = None,
     pattern: Annotated[
         str | None,
@@ -126,6 +128,8 @@ def _jobs(
     """Everything to do: files, the files of folders, or folders of one file per plane."""
     from focuslab.refocusing.batch import Job, check_targets, files_in, jobs_of
 
+    if output.suffix.lower() in _NOT_WRITTEN and not output.is_dir():
+        raise RequestError(f"Results are TIFF or OME-Zarr: {output.name} must end in .tif, .ome.tif or .zarr.")
     to_file = output.suffix.lower() in (".tif", ".tiff", ".zarr") and (not output.is_dir() or is_zarr(output))
     jobs: list[Job] = []
     for item in inputs:
@@ -135,7 +139,7 @@ def _jobs(
                 known = partial(_stack_of, name, planes, axes, optics)
                 jobs.append(Job(name, known, output / f"{name}.ome.tif"))
         elif item.is_dir() and not is_zarr(item):
-            jobs += jobs_of(files_in(item, files), output, opened, below=item)
+            jobs += jobs_of(files_in(item, files, output), output, opened, below=item)
         elif is_plate(item):
             jobs += jobs_of(fields_of(item), output, opened, below=item.parent)
         else:

@@ -12,14 +12,18 @@ from focuslab.stack import FocalStack
 __all__ = ["check_destination", "check_room", "sidecar_path"]
 
 
+_ENDINGS = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".ome.zarr", ".zarr")
+
+
 def sidecar_path(path: Path) -> Path:
     """`<name>.focuslab.json` beside an image."""
-    name = path.name
-    for ending in (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".ome.zarr", ".zarr"):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-            break
-    return path.with_name(f"{name}.focuslab.json")
+    return path.with_name(f"{_stem(path)}.focuslab.json")
+
+
+def _stem(path: Path) -> str:
+    """Name without the ending of an image."""
+    ending = next((e for e in _ENDINGS if path.name.lower().endswith(e)), "")
+    return path.name[: len(path.name) - len(ending)]
 
 
 def check_destination(path: Path, *, overwrite: bool, folder: bool = False) -> None:
@@ -32,6 +36,12 @@ def check_destination(path: Path, *, overwrite: bool, folder: bool = False) -> N
     """
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already: give another name, or --overwrite to replace it.")
+    beside = [path.with_name(_stem(path) + ending) for ending in _ENDINGS]
+    if not overwrite and sidecar_path(path).exists() and (there := [p.name for p in beside if p.exists()]):
+        raise OutputError(
+            f"{path.name} would share its record, {sidecar_path(path).name}, with {there[0]}: give another name, or "
+            "--overwrite to replace the record."
+        )
     if path.is_dir() and not folder:
         raise OutputError(f"{path} is a folder, a file name is needed.")
     if not path.parent.is_dir():

@@ -27,6 +27,7 @@ from focuslab.stack import AXES, Calibration, FocalStack, Pixels
 __all__ = ["images_of", "read"]
 
 _IMAGES = (".tif", ".tiff", ".zarr")
+_PREVIEWS = ("thumbnail", "preview", "label", "macro", "overview")  # in the names of images that are none
 _OPENING = threading.Lock()  # while a file is opened, what tifffile logs is ours
 
 
@@ -75,7 +76,7 @@ def read(
         stack = open_zarr(path)
         return stack if pixel_size_um is None else stack.calibrated(pixel_size_um=pixel_size_um)
     if not path.is_file():
-        raise ImageError(f"There is no file {path}.")
+        raise ImageError(f"{path} is a folder: name a file in it." if path.is_dir() else f"There is no file {path}.")
     with _complaints() as complaints:
         try:
             tiff = tifffile.TiffFile(path)
@@ -86,6 +87,8 @@ def read(
     try:
         if any("offset" in said for said in complaints):
             raise ImageError(f"{path.name} is truncated: it points beyond its own end. Copy it again from its source.")
+        if series is None:
+            tiff = _as_pages(tiff, path, axes)
         stack = _open(path, tiff, _one_of(path, tiff, series), axes, focus_axis, rgb, pixel_size_um)
         return stack if pixel_size_um is None else stack.calibrated(pixel_size_um=pixel_size_um)
     except CalibrationError as error:
@@ -134,20 +137,41 @@ def _complaints() -> Iterator[list[str]]:
 
 
 def _one_of(path: Path, tiff: tifffile.TiffFile, asked: int | None) -> int:
-    """Number of the image to open: the one asked for, or the only one; a thumbnail beside it is none."""
+    """Number of the image to open: the one asked for, or the only one; a smaller preview beside it is none."""
     if asked is not None:
         if not 0 <= asked < len(tiff.series):
             raise ImageError(f"{path.name} holds {len(tiff.series)} images, numbered from 0; there is no {asked}.")
         return asked
-    height, width = tiff.series[0].keyframe.shape[:2]
-    same = [s for s in tiff.series if s.keyframe is not None and s.keyframe.shape[:2] >= (height, width)]
-    if len(same) > 1:
+    if any(not _previews(s, tiff.series[0], named=bool(tiff.is_ome)) for s in tiff.series[1:]):
         shapes = ", ".join(" x ".join(map(str, s.shape)) for s in tiff.series[:4])
         raise ImageError(
             f"{path.name} holds {len(tiff.series)} images ({shapes}{', ...' if len(tiff.series) > 4 else ''}), for "
-            "instance positions of a stage: choose one with --series, from 0, or export one per file."
+            "instance positions of a stage: choose one with --series, from 0, or export one per file. If they "
+            "are the planes of one stack, say so with --axes ZYX."
         )
     return 0
+
+
+def _previews(series: tifffile.TiffPageSeries, first: tifffile.TiffPageSeries, *, named: bool) -> bool:
+    """Whether an image only shows another one smaller, or the slide that it is from."""
+    if series.keyframe is None:
+        return True
+    if any(word in (series.name or "").lower() for word in _PREVIEWS):
+        return True
+    (height, width), (tall, wide) = series.keyframe.shape[:2], first.keyframe.shape[:2]
+    alike = abs(height * wide - width * tall) <= max(tall, wide)  # in proportion, but for a pixel
+    return not named and height < tall and width < wide and alike
+
+
+def _as_pages(tiff: tifffile.TiffFile, path: Path, axes: str | None) -> tifffile.TiffFile:
+    """The same file, its pages one stack: what was written page by page calls each an image of its own."""
+    every = tiff.series
+    if not axes or len(every) == 1 or len(axes) <= every[0].ndim or not tiff.is_shaped:
+        return tiff
+    if len({(s.shape, s.dtype) for s in every}) > 1:
+        return tiff
+    tiff.close()
+    return tifffile.TiffFile(path, is_shaped=False)
 
 
 def _open(

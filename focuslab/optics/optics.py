@@ -23,6 +23,8 @@ __all__ = ["NOMINAL_SAMPLING", "Optics", "reasons"]
 
 NOMINAL_SAMPLING = 0.6
 _MOST_SLICES = 32
+_WAVELENGTHS_UM = (0.1, 3.0)  # that a microscope sees: what lies outside was meant in another unit
+_PIXELS_UM = (0.001, 100.0)
 
 
 class Optics(BaseModel):
@@ -77,6 +79,15 @@ class Optics(BaseModel):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be a positive number, got {value}")
+        (least, most), wavelength = _WAVELENGTHS_UM, self.wavelength_um
+        if not least <= wavelength <= most:
+            meant = f" ({wavelength:g} nm are {wavelength / 1000:g} um)" if wavelength > 100 else ""
+            raise ValueError(f"wavelength_um is in um, {least:g} to {most:g}, got {wavelength:g}{meant}")
+        if not _PIXELS_UM[0] <= self.pixel_size_um <= _PIXELS_UM[1]:
+            raise ValueError(
+                f"pixel_size_um is in um in the specimen, {_PIXELS_UM[0]:g} to {_PIXELS_UM[1]:g}, got "
+                f"{self.pixel_size_um:g}: say what it is, if the file is wrong"
+            )
         if not 0 <= self.thickness_um < math.inf:
             raise ValueError(f"thickness_um is 0 (a thin specimen) or a positive number, got {self.thickness_um}")
         if self.na >= self.index:

@@ -9,6 +9,7 @@ References
 .. [1] I. Mazilu et al., CAIP 2023, doi 10.1007/978-3-031-44240-7_20: LDS and APD.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,18 +39,20 @@ def lds(codes: Codes, *, as_published: bool = False) -> float:
     return float(cosines.mean())
 
 
-def apd(codes: Codes, *, as_published: bool = False) -> float:
+def apd(codes: Codes, at: Sequence[float] | None = None, *, as_published: bool = False) -> float:
     """Average path deviation [1]_: mean |d(z_i, z_i+1) - d(y_i, y_i+1)| / d(z_0, z_n), y on the straight line.
 
     Parameters
     ----------
     codes
         (planes, length).
+    at
+        Where on the line each plane belongs, 0 to 1, as its blur level says; even steps if not given.
     as_published
         With squared distances.
     """
     path = _checked(codes, 2)
-    t = np.linspace(0, 1, len(path))[:, None]
+    t = (np.linspace(0, 1, len(path)) if at is None else np.asarray(at, np.float64))[:, None]
     line = (1 - t) * path[0] + t * path[-1]
     power = 2 if as_published else 1
     steps, even = (np.linalg.norm(np.diff(p, axis=0), axis=1) ** power for p in (path, line))

@@ -45,8 +45,8 @@ class BatchProgress:
     outcome: Outcome | None = None
 
 
-def files_in(folder: Path, files: str = "*") -> list[Path]:
-    """Images of a folder whose names match a glob, sorted.
+def files_in(folder: Path, files: str = "*", results: Path | None = None) -> list[Path]:
+    """Images of a folder whose names match a glob, sorted; without those of a folder of results that lies in it.
 
     Raises
     ------
@@ -56,6 +56,8 @@ def files_in(folder: Path, files: str = "*") -> list[Path]:
     if not folder.is_dir():
         raise RequestError(f"There is no folder {folder}.")
     found = images_of(folder, files)
+    if results is not None and results.resolve() != folder.resolve():
+        found = [path for path in found if not path.resolve().is_relative_to(results.resolve())]
     if not found:
         raise RequestError(
             f"No file in {folder} matches {files!r}: choose another folder or another pattern ('**/*' looks into "
@@ -160,7 +162,8 @@ def summary(provenance: dict[str, Any]) -> str:
     spread = f"{levels[0]:.1f}" if levels[0] == levels[-1] else f"{levels[0]:.1f} to {levels[-1]:.1f}"
     moved = f"{shifts[0]:+.1f}" if shifts[0] == shifts[-1] else f"{shifts[0]:+.1f} to {shifts[-1]:+.1f}"
     sure = [p["confidence"] for p in done if "confidence" in p]
-    origin = done[0]["level"] + (f", {min(sure):.0%} sure" if sure else "")
+    least = "at least " if len(sure) > 1 else ""
+    origin = done[0]["level"] + (f", {least}{min(sure):.0%} sure" if sure else "")
     text = f"{_counted(len(done))}, blur level {spread} px ({origin}), shift {moved} px"
     return text + (f", {provenance['saturated_pixels']} pixels saturated" if provenance["saturated_pixels"] else "")
 

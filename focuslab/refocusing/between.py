@@ -133,11 +133,12 @@ def between_steps(
             done += count
             yield Progress(done, total)
         given = all(s.given_level(stack, e, microscope) is not None for s, e in zip(said, ends, strict=True))
+        told = "from z" if focus_plane is not None else "given"
         records.append(
             {
                 "index": list(index),
                 "levels_px": [round(v, 3) for v in levels],
-                "levels": "given" if given else "estimated",
+                "levels": told if given else "estimated",
                 "optics": microscope.model_dump(),
             }
         )

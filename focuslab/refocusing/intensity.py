@@ -129,8 +129,8 @@ def finite(counts: NDArray[Any], keep_nan: bool) -> NDArray[Any]:
         return counts
     if not keep_nan:
         raise ImageError(
-            f"The image holds {int(lost.sum())} or more pixels that are NaN or infinite. With --nan keep (in "
-            "Python keep_nan=True) they stay as they are and the rest is refocused."
+            f"The image holds pixels that are NaN or infinite, {int(lost.sum())} where it was first looked at. With "
+            "--nan keep (in Python keep_nan=True) they stay as they are and the rest is refocused."
         )
     if lost.all():
         return np.zeros_like(counts)

@@ -18,6 +18,8 @@ from focuslab.stack import FocalStack
 __all__ = ["PlanePlan", "StackPlan", "known_optics", "plan_refocus", "plane_facts"]
 
 SMALLEST = 16  # px
+_COARSEST = 3.0  # sampling c that a microscope may have: binned by four at NA 0.75 it is 1.9
+_UNSURE = 0.3  # confidence below which a level that was read is told to be so
 _FRAMES = 4  # time points that vote on the level of a plane
 
 
@@ -73,7 +75,12 @@ def plan_refocus(
     request.check(stack, every)
     plan = StackPlan()
     if any(o is None for o in every.values()):
-        plan.note("Not calibrated: levels and shifts are in px of blur radius, for a nominal sampling of c = 0.6.")
+        lacking = ", ".join(stack.calibration.missing())
+        plan.note(
+            "Not calibrated: levels and shifts are in px of blur radius, for a nominal sampling of c = 0.6"
+            + (f" ({lacking} unknown)." if lacking else ".")
+            + (" Without them the thickness of the specimen cannot be used." if stack.calibration.thickness_um else "")
+        )
     estimates = _Estimates(stack, model)
     for channel, known in every.items():
         microscope = known or Optics.nominal()
@@ -90,6 +97,7 @@ def plan_refocus(
             plan.planes.append(_plan_plane(stack, index, request, microscope, intensity, estimates, plan))
             yield
     _check_range(plan, stack, model)
+    _tell_unsure(plan, stack)
     plan.planes.sort(key=lambda p: p.index)
     return plan
 
@@ -154,9 +162,24 @@ def _check_range(plan: StackPlan, stack: FocalStack, model: Model) -> None:
             )
         c = plane.facts.optics.sampling
         if not 0.95 * sampled[0] <= c <= 1.05 * sampled[1]:
+            meant = " Is the pixel size that of the camera, not divided by the magnification?" if c > _COARSEST else ""
             plan.note(
                 f"Extrapolated: a sampling of c = {c:.2f} lies outside the trained {sampled[0]:g} to {sampled[1]:g}."
+                f"{meant}"
             )
+
+
+def _tell_unsure(plan: StackPlan, stack: FocalStack) -> None:
+    """Name the planes whose levels are little more than guessed."""
+    guessed = [p for p in plan.planes if p.facts is not None and p.estimate and p.estimate.confidence < _UNSURE]
+    if not guessed:
+        return
+    where = sorted({stack.position(p.index, "Z") for p in guessed})
+    named = f" (z = {', '.join(map(str, where[:8]))}{', ...' if len(where) > 8 else ''})" if stack.size("Z") > 1 else ""
+    plan.note(
+        f"The level of {len(guessed)} of {len(plan.planes)} planes{named} is read with less than {_UNSURE:.0%} "
+        "certainty: compare the result with the plane, or give the level if it is known."
+    )
 
 
 class _Estimates:

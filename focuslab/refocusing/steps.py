@@ -233,15 +233,16 @@ def _plane_record(plane: PlanePlan, request: RefocusRequest) -> dict[str, Any]:
     if plane.facts is None:
         return {**record, "copied": True}
     facts = plane.facts
+    nominal = facts.optics == Optics.nominal()  # a stand-in: its um are not those of the image
     return {
         **record,
         "level_px": round(facts.level_px, 4),
         "level": "estimated" if plane.estimate is not None else said,
-        "level_um": round(facts.optics.defocus_um(facts.level_px), 4),
+        "level_um": None if nominal else round(facts.optics.defocus_um(facts.level_px), 4),
         "doubt": round(facts.doubt, 4),
         "noise": round(facts.noise, 6),
         "floor": round(facts.floor, 4),
         "dark": facts.intensity.dark,
         "bright": facts.intensity.bright,
-        "optics": facts.optics.model_dump(),
+        "optics": facts.optics.model_dump() | ({"nominal": True} if nominal else {}),
     }

@@ -107,7 +107,7 @@ class BatchPanel(Panel):
         def open_known(path: Path) -> "FocalStack":
             return read(path, pixel_size_um=numbers.get("pixel_size_um")).calibrated(**numbers)
 
-        found = files_in(folder, self.files.text() or "*.tif*")
+        found = files_in(folder, self.files.text() or "*.tif*", output)
         jobs = jobs_of(found, output, open_known, below=folder)
         check_targets(jobs)
         return jobs

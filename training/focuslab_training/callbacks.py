@@ -12,13 +12,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
 from focuslab.errors import OutputError
 from focuslab_training.status import STOP
 
-__all__ = ["Checkpoints", "Schedule", "Stop", "average_of"]
+__all__ = ["Checkpoints", "Patience", "Schedule", "Stop", "average_of"]
 
 _WARM = 0.02  # share of the run over which the learning rate rises
 _LOWEST = 0.01  # of the peak, at the end
@@ -165,6 +165,17 @@ class Stop(Callback):
         """Agree with the other processes, so that none waits for another."""
         if trainer.strategy.reduce_boolean_decision(self.asked or self.path.exists(), all=False):
             self.seen = trainer.should_stop = True
+
+
+class Patience(EarlyStopping):
+    """Ends a run after so many validations without progress; a run that goes on may have more patience than before."""
+
+    def __init__(self, validations: int) -> None:
+        super().__init__("validation", patience=validations, check_on_train_epoch_end=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 def average_of(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:

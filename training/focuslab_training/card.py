@@ -13,13 +13,13 @@ __all__ = ["model_card"]
 def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
     """Card of a model trained by a recipe."""
     ranges, stacks = recipe.optics, recipe.stacks
-    used = dataset.used
-    data = [f"{s.name}: {sum(u.startswith(s.name + '/') for u in used)} images, {s.licence}" for s in recipe.images] + (
-        [f"phantoms: {recipe.phantoms.count} simulated specimens"] if recipe.phantoms.count else []
-    )
+    imaged = dataset.imaged
+    data = [f"{s.name}: {_of(s.name, imaged)} images, {s.licence}" for s in recipe.images if _of(s.name, imaged)]
+    if phantoms := _of("phantoms", imaged):
+        data.append(f"phantoms: {phantoms} simulated specimens")
     if stacks is not None:
         kind = "simulated from them" if stacks.layout == "simulated" else f"layout {stacks.layout}"
-        data.append(f"{len(used)} focal stacks, {kind}")
+        data.append(f"{len(dataset.used)} focal stacks, {kind}")
     fields = dataset.fields("train")
     largest = max((max(f.levels_px) for f in fields), default=ranges.largest_level_px)
     sampling = (round(0.61 / ranges.largest_airy_px, 2), ranges.largest_sampling)
@@ -32,9 +32,11 @@ def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
         largest = max(largest, start.levels_px[1])
         sampling = (min(sampling[0], start.sampling[0]), max(sampling[1], start.sampling[1]))
     ours = recipe.architecture == "linear-latent-autoencoder"
+    other = load_model("default").card
     if ours and start is None and "estimator" not in recipe.trains:
-        reader = load_model("default").card
-        data.append(f"levels are read by the estimator of {reader.name} {reader.version} ({reader.sha256[:12]})")
+        data.append(f"levels are read by the estimator of {other.name} {other.version} ({other.sha256[:12]})")
+    if ours and start is None and "autoencoder" not in recipe.trains:
+        data.append(f"planes are coded by the autoencoder of {other.name} {other.version} ({other.sha256[:12]})")
     terms = recipe.losses.model_dump(exclude={"reconstruction"} if ours else {"sharpest", "other_level", "pairs"})
     return ModelCard(
         name=recipe.name,
@@ -55,3 +57,8 @@ def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
             "torch": torch.__version__,
         },
     )
+
+
+def _of(source: str, names: list[str]) -> int:
+    """How many names are those of a source."""
+    return sum(name.startswith(source + "/") for name in names)

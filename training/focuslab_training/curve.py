@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
+from focuslab.errors import OutputError
 from focuslab_training.callbacks import Schedule
 from focuslab_training.systems import System
 
@@ -115,5 +116,11 @@ class LearningCurve(Callback):
             logger.log_metrics(figures, trainer.global_step)
 
     def _write(self, rows: list[list[str]], mode: str) -> None:
-        with self.path.open(mode, newline="") as file:
-            csv.writer(file).writerows(rows)
+        try:
+            with self.path.open(mode, newline="") as file:
+                csv.writer(file).writerows(rows)
+        except OSError as error:
+            raise OutputError(
+                f"The learning curve {self.path} cannot be written ({error.strerror}); the last checkpoint is kept. "
+                "Free some space and go on with --resume."
+            ) from error

@@ -13,7 +13,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
@@ -21,9 +21,10 @@ from torch import nn
 from focuslab.errors import ModelError, RequestError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.refocusing.devices import choose_device, choose_precision
-from focuslab_training.callbacks import Checkpoints, Schedule, Stop, average_of
+from focuslab_training.callbacks import Checkpoints, Patience, Schedule, Stop, average_of
 from focuslab_training.curve import LearningCurve, Report
 from focuslab_training.data.copies import CopySource
+from focuslab_training.data.echo import Echo
 from focuslab_training.data.module import DataSet, Source, StreamModule
 from focuslab_training.recipe import Part, Recipe
 from focuslab_training.systems import EstimatorSystem, LinearSystem, ReferenceSystem, System
@@ -90,14 +91,14 @@ def train_part(
             f"{machines.device} is one device, --devices asks for {machines.devices}: give --device {place.type}."
         )
     here = _own(place) if place.type == "cuda" and not recipe.workers else None  # workers have no GPU
-    training = _with_copies(dataset.source(part, "train", here), network, here)
+    training = _with_copies(dataset.source(part, "train", here), network, here, recipe.echo)
     validation = None
     if dataset.split.validation:
         validation = _with_copies(dataset.source(part, "validation", here), network, here)
     curve = LearningCurve(folder / "curve.csv", schedule, tell)
     callbacks: list[Callback] = [schedule, curve, checkpoints]
     if recipe.patience is not None and validation is not None:
-        callbacks.append(EarlyStopping("validation", patience=recipe.patience, check_on_train_epoch_end=False))
+        callbacks.append(Patience(recipe.patience))
     callbacks.append(WeightAveraging(avg_fn=average_of(recipe.average)))
     stop = Stop(folder.parent)
     callbacks.append(stop)
@@ -145,11 +146,12 @@ def train_part(
     return stop.seen
 
 
-def _with_copies(source: Any, network: nn.Module, device: torch.device | None) -> Source:
-    """Batches as the network takes them: ours with the copies of the front end."""
+def _with_copies(source: Any, network: nn.Module, device: torch.device | None, echo: int = 1) -> Source:
+    """Batches as the network takes them: ours with the copies of the front end, each used in so many steps."""
     if not isinstance(network, LinearLatentAutoencoder):
         return source
-    return CopySource(source, physics=network.config.copies > 0, device=device)
+    copies = CopySource(source, physics=network.config.copies > 0, device=device)
+    return Echo(copies, echo) if echo > 1 else copies
 
 
 def _own(place: torch.device) -> torch.device:

@@ -222,6 +222,7 @@ class Recipe(_Section):
     batch: int = Field(default=4, ge=1, description="crops per step, over all devices")
     scenes: int = Field(default=1, ge=1, description="simulated microscopes per step, which share out its crops")
     renew: float = Field(default=0.03, ge=0, le=1, description="new ones of each of them per step")
+    echo: int = Field(default=1, ge=1, le=8, description="steps in which a batch is used, each time turned otherwise")
     learning_rate: float = Field(default=5e-4, gt=0)
     minutes: dict[Part, PositiveFloat] = Field(
         default={"autoencoder": 60.0, "estimator": 20.0},
@@ -248,12 +249,25 @@ class Recipe(_Section):
             raise ValueError("a recipe needs images, phantoms or stacks")
         if self.architecture == "reference-autoencoder" and (self.stacks is None or "estimator" in self.trains):
             raise ValueError("the reference architecture is trained on stacks and has no estimator")
+        if self.architecture == "reference-autoencoder" and self.start:
+            raise ValueError("the reference architecture is trained from scratch: leave out start")
+        published = self.architecture == "reference-autoencoder"
+        if published != (self.losses.reconstruction > 0):
+            raise ValueError(
+                "losses.reconstruction belongs to the reference architecture: 1 in each of its regimes, 0 for ours"
+            )
         specimens = bool(self.images) or self.phantoms.count > 0
         if "estimator" in self.trains and not specimens:
             raise ValueError("the estimator learns from simulated planes: give images or phantoms, or do not train it")
         ours = self.architecture == "linear-latent-autoencoder"
         if self.replay > 0 and not (ours and specimens and self.stacks is not None):
             raise ValueError("replay is for our architecture on stacks, and needs images or phantoms to simulate")
+        if self.echo > 1 and not ours:
+            raise ValueError("echo is for our architecture: batches of the published one take no time to make")
+        if self.echo > 1 and self.workers and 8 % self.workers:
+            raise ValueError(
+                f"with echo, workers are 0, 1, 2, 4 or 8, got {self.workers}: each keeps batches of its own"
+            )
         if self.batch % self.scenes:
             raise ValueError(f"batch is a multiple of scenes, got {self.batch} crops for {self.scenes} scenes")
         if lacking := [p for p in self.trains if p not in self.minutes and p not in self.steps]:
@@ -294,13 +308,13 @@ def load_recipe(name_or_path: str, changes: dict[str, object] | None = None) -> 
             *parents, last = key.split(".")
             place = said
             for parent in parents:
-                place = place.setdefault(parent, {})
+                place = place[int(parent)] if isinstance(place, list) else place.setdefault(parent, {})
             place[last] = value
         return Recipe.model_validate(said)
     except ValidationError as error:
         said = _explained(error)
         raise RequestError(f"The recipe {path.name} is not valid: {said}{'' if said.endswith('?') else '.'}") from error
-    except (yaml.YAMLError, AttributeError, TypeError) as error:
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError, IndexError) as error:
         raise RequestError(f"The recipe {path.name} is not valid: {error}") from error
 
 

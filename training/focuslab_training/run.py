@@ -28,7 +28,7 @@ __all__ = ["Machines", "TrainingProgress", "train"]
 RECIPE = "recipe.json"  # what a run was begun with
 _MAY_CHANGE = (
     "minutes", "steps", "patience", "validate_every", "validation_batches", "checkpoint_minutes", "workers",
-    "precision", "description", "start",
+    "precision", "description",
 )  # fmt: skip
 _LAUNCHED = (  # set by whatever starts the processes of several machines
     "NODE_RANK", "GROUP_RANK", "RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "JSM_NAMESPACE_RANK",
@@ -162,15 +162,16 @@ def _networks(recipe: Recipe) -> dict[str, nn.Module]:
         "autoencoder": LinearLatentAutoencoder(recipe.model),
         "estimator": LevelEstimator(recipe.estimator),
     }
-    if recipe.start or "estimator" not in recipe.trains:  # levels are read by a trained reader in any case
+    if recipe.start or len(recipe.trains) < len(networks):  # what is not trained here is that of a trained model
         start = load_model(recipe.start or "default")
         try:
-            if recipe.start:
+            if recipe.start or "autoencoder" not in recipe.trains:
                 networks["autoencoder"].load_state_dict(start.autoencoder.state_dict())
             networks["estimator"].load_state_dict(start.estimator.state_dict())
         except RuntimeError as error:
             raise ModelError(
-                f"The model {start.card.name!r} has other sizes than the recipe {recipe.name!r}."
+                f"The model {start.card.name!r} has other sizes than the recipe {recipe.name!r}: start from one of the "
+                "same sizes, or train both parts (trains: [autoencoder, estimator])."
             ) from error
     return networks
 

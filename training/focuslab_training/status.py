@@ -1,6 +1,6 @@
 """Where a training run stands, in a file beside its checkpoints: for whoever watches it from another process.
 
-A watcher stops a run by a file named `STOP` in the same folder. Nothing here needs torch.
+A watcher stops a run by a file named `stop` in the same folder. Nothing here needs torch.
 """
 
 import contextlib

@@ -75,8 +75,9 @@ class System(pl.LightningModule):
         loss, terms = self.loss(batch)
         if not torch.isfinite(loss):
             raise TrainingError(
-                f"The loss is not a number at step {self.global_step}. The checkpoint from before is kept; lower the "
-                "learning rate, or look at the batch of this step: it is always the same for the same seed."
+                f"The loss is not a number at step {self.global_step}. The last checkpoint, if there is one yet, is "
+                "kept. Begin anew with a lower learning rate, or look at the batch of this step: it is always the same "
+                "for the same seed."
             )
         return {"loss": loss, "terms": terms}
 

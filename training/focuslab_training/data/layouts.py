@@ -57,7 +57,7 @@ def list_candidates(source: StackSource, data: Path | None, specimens: SpecimenP
     if source.layout == "simulated":
         return list(_simulated(source, specimens or SpecimenPool(())))
     if data is None or not data.is_dir():
-        raise RequestError(f"Focal stacks need a folder, got {data}: name it with --data.")
+        raise RequestError(f"Focal stacks need a folder, got {data}.")
     return list({"bbbc006": _bbbc006, "stacks": _stacks, "pattern": _pattern}[source.layout](source, data))
 
 
@@ -93,19 +93,19 @@ def _bbbc006(source: StackSource, data: Path) -> Iterator[Candidate]:
     every = sorted({z for files in found.values() for z in files})
     for (well, site), files in sorted(found.items()):
         name = f"{well}_s{site}"
-        yield Candidate(name, name, well, 0, partial(_joined, name, files, every))
+        yield Candidate(name, name, well, 0, partial(_joined, name, files, every, source.channel))
 
 
-def _joined(name: str, files: dict[int, Path], every: list[int]) -> FocalStack:
+def _joined(name: str, files: dict[int, Path], every: list[int], channel: int) -> FocalStack:
     if lacking := [z for z in every if z not in files]:
         raise ImageError(f"The stack lacks {len(lacking)} of {len(every)} planes, the first at z = {lacking[0]}.")
     if every != list(range(len(every))):
         gap = next(i for i, z in enumerate(every) if i != z)
         raise ImageError(f"The data set lacks its plane z = {gap}.")
     stack = stack_of_files(name, {(z,): files[z] for z in every}, "Z")
+    hoechst = (0.461,) if channel == 0 else ()  # of the phalloidin of w2 the data set does not say
     return replace(
-        stack,
-        calibration=Calibration(pixel_size_um=0.645, z_step_um=2.0, na=0.5, index=1.0, wavelengths_um=(0.461,)),
+        stack, calibration=Calibration(pixel_size_um=0.645, z_step_um=2.0, na=0.5, index=1.0, wavelengths_um=hoechst)
     )
 
 

@@ -75,6 +75,13 @@ class DataSet:
         """Names of what is trained on."""
         return self.split.train
 
+    @property
+    def imaged(self) -> list[str]:
+        """Names of the specimens that a simulator images for training."""
+        stacks = self.recipe.stacks
+        simulates = stacks is None or stacks.layout == "simulated" or self.recipe.replay > 0
+        return self._specimens("train").names if simulates or "estimator" in self.recipe.trains else []
+
     def _specimens(self, part: str) -> SpecimenPool:
         """Specimens of one part of the split; beside recorded stacks, which were not made of them, all."""
         if self.gathered is None:
@@ -150,8 +157,8 @@ def open_data(recipe: Recipe, data: Path | None, kept: Split | None = None) -> D
     else:
         groups = {name: name for name in specimens.names}
     if kept is None:
-        start = Split.of(Path(recipe.start)) if recipe.start else None  # of a bundled model there is none
-        seen = start.train if start is not None else ()
+        start = Split.of_model(recipe.start) if recipe.start else None
+        seen = (*start.train, *start.before) if start is not None else ()
         return DataSet(recipe, specimens, gathered, split_names(groups, recipe.split, recipe.seed, seen))
     if gone := sorted({*kept.train, *kept.validation, *kept.test} - groups.keys()):
         raise RequestError(

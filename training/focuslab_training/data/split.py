@@ -1,6 +1,7 @@
 """Which fields train, which validate, which test: by field or by well, never by crop, and written down."""
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,25 +9,38 @@ from pathlib import Path
 import numpy as np
 
 from focuslab.errors import RequestError
+from focuslab.models.zoo import bundled_cards
 from focuslab_training.recipe import SplitRule
 
 __all__ = ["Split", "split_names"]
 
 SPLIT_FILE = "split.json"
+_COLUMNS = re.compile(r"(?P<stem>.*)\[(?P<first>[\d.]+):(?P<last>[\d.]+)\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Names of the fields of each part, sorted."""
+    """Names of the fields of each part, sorted, and of those that the model to start from had been trained on."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+
+    def has_trained(self, name: str, unit: str) -> bool:
+        """Whether a field of that name, or anything else of its image or file, was trained on, ever."""
+        return any(_overlap(name, other) or unit == other for other in (*self.train, *self.before))
 
     def write(self, folder: Path) -> None:
         """Write `split.json` into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SPLIT_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def of_model(cls, name_or_path: str) -> "Split | None":
+        """Split of a model as it is called: of a bundled one there is none, of another it lies in its folder."""
+        path = Path(name_or_path)
+        return None if name_or_path in bundled_cards() else cls.of(path.parent if path.is_file() else path)
 
     @classmethod
     def of(cls, folder: Path) -> "Split | None":
@@ -59,7 +73,7 @@ def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0, seen:
     units = sorted(set(groups.values()))
     shares = {"test": rule.test, "validation": rule.validation}
     counts = {part: max(round(share * len(units)), 1) if share > 0 else 0 for part, share in shares.items()}
-    trained = {groups[name] for name in seen if name in groups}
+    trained = {group for name, group in groups.items() if any(_overlap(name, other) for other in seen)}
     if sum(counts.values()) > len(units) - len(trained) and trained:
         raise RequestError(
             f"The model to start from was trained on {len(trained)} of these {len(units)} {rule.by}s: too few are left "
@@ -77,4 +91,15 @@ def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0, seen:
     def names(chosen: set[str]) -> tuple[str, ...]:
         return tuple(sorted(name for name in groups if groups[name] in chosen))
 
-    return Split(names(set(units) - test - validation), names(validation), names(test))
+    return Split(names(set(units) - test - validation), names(validation), names(test), tuple(sorted(seen)))
+
+
+def _overlap(name: str, other: str) -> bool:
+    """Whether two fields, or columns of them (``name[0:0.5]``), have pixels in common."""
+    (stem, first, last), (of, start, stop) = _columns(name), _columns(other)
+    return stem == of and first < stop and start < last
+
+
+def _columns(name: str) -> tuple[str, float, float]:
+    found = _COLUMNS.fullmatch(name)
+    return (found["stem"], float(found["first"]), float(found["last"])) if found else (name, 0.0, 1.0)

@@ -51,18 +51,23 @@ def unseen(gathered: Gathered, split: Split | None) -> tuple[list[Field], str]:
     """
     if split is None:
         return gathered.fields, "The model's bundle holds no split: that these fields are unseen is not known."
+    every = gathered.fields
     wanted = split.test or split.validation
     kind = "test" if split.test else "validation"
-    known = {*split.train, *split.validation, *split.test}
-    found = [f for f in gathered.fields if {f.name, f.unit} & set(wanted)]
-    if found:
-        return found, f"The {kind} fields of the split that was made for training: never trained on."
-    foreign = [f for f in gathered.fields if not {f.name, f.unit} & known]
+    foreign = [f for f in every if not split.has_trained(f.name, f.unit)]
     if not foreign:
-        raise RequestError("The model was trained on every field of this data set: evaluate it on others.")
+        raise RequestError(
+            "The model was trained on every field of this data set, or on others of the same names: evaluate it on "
+            "fields that it has not seen, under names of their own."
+        )
+    if found := [f for f in foreign if {f.name, f.unit} & set(wanted)]:
+        return found, (
+            f"{len(found)} of {len(every)} fields, by their names the {kind} fields of the split that was made for "
+            "training: never trained on."
+        )
     return foreign, (
-        "No field has the name of one that the model was trained on; whether it saw them under other names is not "
-        "known."
+        f"{len(foreign)} of {len(every)} fields, none with the name of one that the model was trained on; whether it "
+        "saw them under other names is not known."
     )
 
 

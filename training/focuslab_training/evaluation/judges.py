@@ -1,10 +1,9 @@
 """Models as the evaluation sees them: codes of all planes of a field, lines between codes, pictures of codes.
 
 A judge hides whether a model is of our architecture or the published one; pictures are in the field's normalised
-intensity. Going through codes, each plane of a field is encoded once for all that is asked of it.
+intensity.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -55,10 +54,9 @@ class LinearJudge:
         self.card, self.model, self.doubt = model.card, model, doubt
         self.engine = Engine(model, device, "float32")
 
-    def codes(self, field: Field, planes: Sequence[int], *, physics: bool = True) -> list[Encoded]:
-        """Code and direction of every plane, at its level."""
-        rungs = exact_rungs([0.0, *(field.levels_px[p] for p in range(len(field.levels_px)))])
-        return [self.encode(field, p, field.levels_px[p], rungs, physics=physics) for p in planes]
+    def code(self, field: Field, plane: int, *, physics: bool = True) -> Encoded:
+        """Code and direction of a plane, at its level, on a ladder of the levels of all planes."""
+        return self.encode(field, plane, field.levels_px[plane], exact_rungs([0.0, *field.levels_px]), physics=physics)
 
     def encode(
         self,
@@ -131,18 +129,15 @@ class ReferenceJudge:
         self.card, self.device = card, choose_device(device)
         self.network = network.to(self.device)
 
-    def codes(self, field: Field, planes: Sequence[int], *, physics: bool = True) -> list[Tensor]:
-        """Codes of planes."""
+    def code(self, field: Field, plane: int, *, physics: bool = True) -> Tensor:
+        """Code of a plane."""
         height, width = field.stack.plane_shape
         self._shape = (height, width)
         stride = self.network.stride
         more = (-height % stride, -width % stride)
-        found = []
-        for plane in planes:
-            image = np.pad(np.clip(field.plane(plane), 0, 1), ((0, more[0]), (0, more[1])), mode="reflect")
-            with torch.inference_mode():
-                found.append(self.network.encode(torch.from_numpy(image)[None, None].to(self.device)))
-        return found
+        image = np.pad(np.clip(field.plane(plane), 0, 1), ((0, more[0]), (0, more[1])), mode="reflect")
+        with torch.inference_mode():
+            return self.network.encode(torch.from_numpy(image)[None, None].to(self.device))
 
     def line(self, a: Tensor, b: Tensor, t: float) -> Tensor:
         """Code at t on the line through two planes."""

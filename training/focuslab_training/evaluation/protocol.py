@@ -7,7 +7,6 @@ brightness changes with z (optical sections), `scaled` compares after the best a
 method alike.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,29 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focuslab.models.frontend import exact_rungs
-from focuslab.optics import Optics, psf
 from focuslab.quality import apd, ffl, lds, mse, psnr, scaled_to, ssim
-from focuslab.quality.classical import (
-    blurred_from_focus,
-    convolved,
-    fitted_gaussian,
-    richardson_lucy,
-    unsharp_mask,
-    wiener,
-)
 from focuslab.quality.trust import finest_period_px
 from focuslab_training.data.field import Field
+from focuslab_training.evaluation.baselines import DEBLURRING, FITTED, SYNTHESIS, baselines
 from focuslab_training.evaluation.judges import CodeParts, LinearJudge, ReferenceJudge
 
 __all__ = ["FieldResult", "LinearityScore", "Score", "best_settings", "judge_field", "side_of"]
 
 Image = NDArray[np.float32]
 ORIGINAL, OWN = "the plane", "own round trip"
-DEBLURRING, SYNTHESIS = "deblurring", "synthesis"
 CEILING = 60.0  # dB that a picture is given at most: nobody sees more, and its own truth may not carry a mean
 _SHOWN = 128  # px, of the pictures that are kept to look at
+_LONGEST = 2 << 20  # elements of a code that its straightness is measured on
+_LEAST_WAY = 0.02  # of the way to focus, that a second plane must have come for a line to go through both
 _ELEMENTS = 20_000  # of a code that are kept for the principal components of all fields
-_FITTED = (0.5, 0.7, 0.85, 1.0, 1.2)  # times the level, that a fitted PSF or level is chosen from
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,36 +130,45 @@ def judge_field(
         where = (order[k], last - k, levels[k])
         scores.append(_score(field.name, task, method, where, against, made, truth, scaled))
 
-    codes = judge.codes(field, order)
-    own = [judge.round_trip(code) for code in codes]
-    between = [judge.line(codes[0], codes[-1], way) for way in ways]
-    line = [judge.picture(code) for code in between]
-    strips = {"recorded planes": planes, "codes on the line between the ends, decoded": line}
+    ends = judge.code(field, order[0]), judge.code(field, order[-1])  # codes are large: few are held at once
+    own_focus, estimates = judge.round_trip(ends[1]), []
+    strips: dict[str, list[Image]] = {"recorded planes": [_middle(plane) for plane in planes]}
+    parts: dict[CodeParts, list[NDArray[np.float32]]] = {part: [] for part in judge.parts}
+
+    def show(title: str, picture: Image) -> Image:
+        strips.setdefault(title, []).append(_middle(picture))
+        return picture
+
     for k, plane in enumerate(planes):
-        put("round trip", "model", k, own[k], plane)
-    for k in range(1, last):
-        put(SYNTHESIS, "model, line between the ends", k, line[k], planes[k])
-        put(SYNTHESIS, "model, line between the ends", k, judge.round_trip(between[k]), own[k], OWN)
-        two = judge.picture(judge.line(codes[0], codes[k], 1 / max(ways[k], 1e-6)))
-        put(DEBLURRING, "model, two planes", k, two, focus)
-        put(DEBLURRING, "model, two planes", k, two, own[-1], OWN)
-    estimates: list[float] = []
-    if isinstance(judge, LinearJudge):
-        sharpest, estimates = _single_plane(judge, field, order, codes, put, planes, fitted)
-        strips["sharpest, from each plane alone"] = sharpest
-    if classical:
-        for k in range(last):
-            _classical(field, _beyond(levels[k], levels[-1]), k, planes[k], focus, put, fitted)
-    vectors, linearity = {}, []
-    for part in judge.parts:
-        codes_of = judge.codes(field, order, physics=False) if part == "features, physics zeroed" else codes
-        whole = np.stack([judge.vector(code, part) for code in codes_of])
-        linearity.append(_linearity(field.name, part, whole))
-        vectors[part] = whole[:, :: -(-whole.shape[1] // _ELEMENTS)].copy()
+        code = {0: ends[0], last: ends[1]}[k] if k in (0, last) else judge.code(field, order[k])
+        own, between = judge.round_trip(code), judge.line(*ends, ways[k])
+        put("round trip", "model", k, own, plane)
+        line = show("codes on the line between the ends, decoded", judge.picture(between))
+        if 0 < k < last:
+            put(SYNTHESIS, "model, line between the ends", k, line, plane)
+            put(SYNTHESIS, "model, line between the ends", k, judge.round_trip(between), own, OWN)
+        if 0 < k < last and abs(ways[k]) > _LEAST_WAY:
+            two = judge.picture(judge.line(ends[0], code, 1 / ways[k]))
+            put(DEBLURRING, "model, two planes", k, two, focus)
+            put(DEBLURRING, "model, two planes", k, two, own_focus, OWN)
+        if isinstance(judge, LinearJudge):
+            sharpest = show(
+                "sharpest, from each plane alone", judge.picture(judge.shifted(code, levels[-1] - levels[k]))
+            )
+            put(DEBLURRING, "model, level given", k, sharpest, focus)
+            estimates.append(_single_plane(judge, field, order, k, ends[1], planes, put, fitted))
+        if classical and k < last:
+            baselines(field, levels[k], levels[-1], k, plane, focus, put, fitted)
+        for part, seen in parts.items():
+            bare = part == "features, physics zeroed"
+            seen.append(
+                _thinned(judge.vector(judge.code(field, order[k], physics=False) if bare else code, part), _LONGEST)
+            )
+    linearity = [_linearity(field.name, part, np.stack(codes), ways) for part, codes in parts.items()]
+    vectors = {part: np.stack([_thinned(code, _ELEMENTS) for code in codes]) for part, codes in parts.items()}
     pixel = field.optics.pixel_size_um
     finest = [finest_period_px(plane, field.optics) * pixel for plane in planes]
-    shown = {title: [_middle(image) for image in row] for title, row in strips.items()}
-    return FieldResult(field, levels, scores, linearity, estimates, finest, vectors, shown)
+    return FieldResult(field, levels, scores, linearity, estimates, finest, {**vectors}, strips)
 
 
 def _middle(image: Image) -> Image:
@@ -177,74 +177,41 @@ def _middle(image: Image) -> Image:
     return image[y : y + _SHOWN, x : x + _SHOWN].copy()
 
 
+def _thinned(code: NDArray[np.float32], most: int) -> NDArray[np.float32]:
+    """Evenly chosen elements of a code, no more than so many."""
+    return code[:: -(-len(code) // most)].copy()
+
+
 def _single_plane(
     judge: LinearJudge,
     field: Field,
     order: list[int],
-    codes: list[Any],
-    put: Any,
+    k: int,
+    sharp: Any,
     planes: list[Image],
+    put: Any,
     fitted: bool,
-) -> tuple[list[Image], list[float]]:
-    """Deblurring of each plane alone, level given, estimated, fitted, and synthesis from the plane in focus alone."""
-    levels, focus = [field.levels_px[p] for p in order], planes[-1]
+) -> float:
+    """Deblurring of a plane alone, level read or fitted, and its synthesis from the plane in focus; the level read."""
+    here, in_focus = field.levels_px[order[k]], field.levels_px[order[-1]]
 
-    def deblurred(k: int, level: float, doubt: float | None = None) -> Image:
-        code = judge.encode(field, order[k], level, exact_rungs([level, levels[-1]]), doubt=doubt)
-        return judge.picture(judge.shifted(code, min(levels[-1] - level, 0.0)))
+    def deblurred(level: float, doubt: float | None = None) -> Image:
+        code = judge.encode(field, order[k], level, exact_rungs([level, in_focus]), doubt=doubt)
+        return judge.picture(judge.shifted(code, min(in_focus - level, 0.0)))
 
-    estimates, sharpest = [], []
-    for k, code in enumerate(codes):
-        made = judge.picture(judge.shifted(code, levels[-1] - levels[k]))
-        sharpest.append(made)
-        put(DEBLURRING, "model, level given", k, made, focus)
-        read, doubt = judge.estimate(field, order[k])
-        estimates.append(read)
-        put(DEBLURRING, "model, blind", k, deblurred(k, read, doubt), focus)
-        if k == len(codes) - 1:
-            continue
-        for factor in _FITTED if fitted else ():
-            put(DEBLURRING, f"model, level fitted [{factor:g}]", k, deblurred(k, factor * levels[k]), focus)
-        blurred = judge.picture(judge.shifted(codes[-1], levels[k] - levels[-1]))
+    read, doubt = judge.estimate(field, order[k])
+    put(DEBLURRING, "model, blind", k, deblurred(read, doubt), planes[-1])
+    if k < len(planes) - 1:
+        for factor in FITTED if fitted else ():
+            put(DEBLURRING, f"model, level fitted [{factor:g}]", k, deblurred(factor * here), planes[-1])
+        blurred = judge.picture(judge.shifted(sharp, here - in_focus))
         put(SYNTHESIS, "model, sharp plane alone", k, blurred, planes[k])
-    return sharpest, estimates
+    return read
 
 
-def _beyond(level: float, focus: float) -> float:
-    """Blur, px, that takes the plane in focus to a level: the rest of the squares, as radii of PSFs add up."""
-    return math.sqrt(max(level**2 - focus**2, 0.0))
-
-
-def _thicknesses(optics: Optics, fitted: bool) -> list[Optics]:
-    """The microscope as it is said, and where the PSF is fitted, with a thin specimen."""
-    return [optics, optics.thin] if fitted and optics.thickness_um else [optics]
-
-
-def _classical(field: Field, level: float, k: int, plane: Image, focus: Image, put: Any, fitted: bool) -> None:
-    """Baselines at one plane; of settings, each is reported by its own name and the best one is chosen over fields."""
-    optics, sharp = field.optics, psf(field.optics, 0.0)[0]
-    put(DEBLURRING, "do nothing", k, plane, focus)
-    put(DEBLURRING, "unsharp mask", k, unsharp_mask(plane, max(level / 2, 1.0)), focus)
-    shapes = [(factor, seen) for factor in (_FITTED if fitted else (1.0,)) for seen in _thicknesses(optics, fitted)]
-    for factor, seen in shapes:
-        kernel = psf(seen, optics.defocus_um(level * factor))[0]
-        shape = f"{factor:g}, {seen.thickness_um:g} um thick" if optics.thickness_um else f"{factor:g}"
-        found = {f"Richardson-Lucy [{n}, {shape}": made for n, made in richardson_lucy(plane, kernel).items()}
-        found |= {f"Wiener [{weight:g}, {shape}": made for weight, made in wiener(plane, kernel).items()}
-        for name, made in found.items():  # the specimen, and how the plane in focus shows it
-            put(DEBLURRING, f"{name}]", k, made, focus)
-            put(DEBLURRING, f"{name}, in focus]", k, convolved(made, sharp), focus)
-    kernel = psf(optics, optics.defocus_um(level))[0]
-    put(SYNTHESIS, "convolution with the PSF [whole]", k, convolved(focus, kernel), plane)
-    put(SYNTHESIS, "convolution with the PSF [relative]", k, blurred_from_focus(focus, optics, level), plane)
-    put(SYNTHESIS, "do nothing", k, focus, plane)
-    put(SYNTHESIS, "fitted Gaussian", k, fitted_gaussian(focus, plane), plane)
-
-
-def _linearity(field: str, part: CodeParts, codes: NDArray[np.float32]) -> LinearityScore:
-    return LinearityScore(
-        field, part, lds(codes), lds(codes, as_published=True), apd(codes), apd(codes, as_published=True)
-    )
+def _linearity(field: str, part: CodeParts, codes: NDArray[np.float32], ways: list[float]) -> LinearityScore:
+    directions = lds(codes), lds(codes, as_published=True)
+    return LinearityScore(field, part, *directions, apd(codes, ways), apd(codes, ways, as_published=True))
 
 
 def _score(
