@@ -13,7 +13,9 @@ from focuslab.models.bundle import Model
 from focuslab.optics import Optics, defocus, phantom
 from focuslab.quality import psnr, scaled_to
 from focuslab.refocusing import Engine, RefocusRequest, finish, refocus_steps
+from focuslab.refocusing import plan as plan_module
 from focuslab.refocusing import steps as steps_module
+from focuslab.refocusing.levels import LevelEstimate
 from focuslab.refocusing.plan import plan_refocus
 from focuslab.stack import Calibration, FocalStack
 
@@ -382,3 +384,21 @@ def test_a_coded_region_is_drawn_at_any_shift(blurred: np.ndarray, default_model
     coded = engine.encode(read_region(stack, (), tile, engine.halo(facts)), facts)
     spread = [coded.at(shift)[:128, :128].std() for shift in (-9.0, -5.0, 0.0, 6.0)]
     assert all(a > b for a, b in itertools.pairwise(spread)), spread
+
+
+def test_an_uncalibrated_result_names_no_um(blurred: np.ndarray, tiny_model: Model, optics: Optics) -> None:
+    for said, calibrated in ((None, False), (optics, True)):
+        stack = FocalStack(blurred, "YX", Calibration() if said is None else Calibration.of(said))
+        (record,) = focuslab.refocus(stack, shift_px=-1, level_px=3, model=tiny_model).provenance["planes"]
+        assert record["calibrated"] is calibrated and (record["level_um"] is not None) is calibrated
+
+
+def test_levels_that_are_guessed_are_told(
+    blurred: np.ndarray, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for sure, told in ((0.1, True), (0.9, False)):
+        found = LevelEstimate(5.0, 0.9, sure, 0.1)
+        monkeypatch.setattr(plan_module, "estimate_level", lambda *args, found=found: found)
+        made = focuslab.refocus(FocalStack(np.stack([blurred] * 2), "ZYX"), sharpest=True, model=tiny_model)
+        notes = made.provenance["notes"]
+        assert any("2 of 2 planes (z = 0, 1) is read with less than 30% certainty" in note for note in notes) is told

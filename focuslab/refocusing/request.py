@@ -98,7 +98,8 @@ class RefocusRequest:
                     raise CalibrationError(
                         "um need a calibrated image. Of this one is not known: "
                         f"{', '.join(stack.calibration.missing(channel))}. Give what is missing (--na, "
-                        "--wavelength-um, --index, --pixel-size-um), or ask in pixels (px instead of um)."
+                        "--wavelength-um, --index, --pixel-size-um), or ask in pixels (--shift-px, --level-px; of "
+                        "augment --blur-px)."
                     )
         if self.focus_plane is not None:
             planes = stack.size("Z")

@@ -244,5 +244,6 @@ def _plane_record(plane: PlanePlan, request: RefocusRequest) -> dict[str, Any]:
         "floor": round(facts.floor, 4),
         "dark": facts.intensity.dark,
         "bright": facts.intensity.bright,
-        "optics": facts.optics.model_dump() | ({"nominal": True} if nominal else {}),
+        "optics": facts.optics.model_dump(),
+        "calibrated": not nominal,
     }
