@@ -397,7 +397,7 @@ def test_levels_that_are_guessed_are_told(
     blurred: np.ndarray, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for sure, told in ((0.1, True), (0.9, False)):
-        found = LevelEstimate(5.0, 0.9, sure, 0.1)
+        found = LevelEstimate(5.0, 1.0, sure, 0.1)
         monkeypatch.setattr(plan_module, "estimate_level", lambda *args, found=found: found)
         made = focuslab.refocus(FocalStack(np.stack([blurred] * 2), "ZYX"), sharpest=True, model=tiny_model)
         notes = made.provenance["notes"]
