@@ -384,6 +384,8 @@ def test_impossible_sources_are_refused() -> None:
             StackSource(**said)
     with pytest.raises(RequestError, match="--data"):
         gather_fields(StackSource(layout="stacks"), None)
+    with pytest.raises(RequestError, match="is a file"):
+        gather_fields(StackSource(layout="stacks"), Path(__file__))
     assert issubclass(RequestError, FocusLabError) and Field.__doc__
 
 

@@ -10,7 +10,7 @@ from focuslab_training.data.field import Field
 from focuslab_training.data.gather import Gathered, gather_fields
 from focuslab_training.data.open import source_of, specimens_in
 from focuslab_training.data.split import Split
-from focuslab_training.evaluation import protocol
+from focuslab_training.evaluation import baselines, protocol
 from focuslab_training.evaluation.evaluate import Options, evaluate, unseen
 from focuslab_training.evaluation.judges import LinearJudge, ReferenceJudge
 from focuslab_training.evaluation.protocol import CEILING, OWN, best_settings, judge_field, side_of
@@ -184,7 +184,7 @@ def test_a_fitted_psf_is_that_of_a_thin_specimen_too(
     fields: list[Field], tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for method in ("richardson_lucy", "wiener"):  # only what they are asked matters here
-        monkeypatch.setattr(protocol, method, lambda plane, kernel: {10: plane})
+        monkeypatch.setattr(baselines, method, lambda plane, kernel: {10: plane})
     thick = replace(fields[0], optics=fields[0].optics.replace(thickness_um=6.0))
 
     def shapes(field: Field, fitted: bool) -> set[str]:

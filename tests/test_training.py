@@ -100,6 +100,7 @@ def test_recipes_are_changed_by_key_and_checked() -> None:
                 "architecture": "reference-autoencoder",
                 "stacks": {**STACKS, **MICROSCOPE},
                 "trains": ["autoencoder"],
+                "losses.reconstruction": 1,
                 "echo": 2,
             },
             "echo is for",
@@ -409,7 +410,7 @@ def test_a_run_makes_a_bundle_with_its_split_and_curves(tmp_path: Path) -> None:
     reports = []
     recipe = short(6, trains=["autoencoder", "estimator"])
     card = train(recipe, tmp_path / "m", machines=CPU, report=reports.append)
-    assert load_bundle(tmp_path / "m").card.sha256 == card.sha256 and card.data == ("phantoms: 5 simulated specimens",)
+    assert load_bundle(tmp_path / "m").card.sha256 == card.sha256 and card.data == ("phantoms: 4 simulated specimens",)
     assert {r.part for r in reports} == {"autoencoder", "estimator"} and reports[-1].done <= 1
     assert (tmp_path / "m" / "split.json").is_file()
     assert [step for step, _ in curve(tmp_path / "m", "validation")] == [4, 6], "and at the end"

@@ -56,8 +56,10 @@ def list_candidates(source: StackSource, data: Path | None, specimens: SpecimenP
     """
     if source.layout == "simulated":
         return list(_simulated(source, specimens or SpecimenPool(())))
-    if data is None or not data.is_dir():
-        raise RequestError(f"Focal stacks need a folder, got {data}.")
+    if data is None:
+        raise RequestError("Focal stacks need a folder: name it with --data.")
+    if not data.is_dir():
+        raise RequestError(f"Focal stacks need a folder, {data} is {'a file' if data.exists() else 'not there'}.")
     return list({"bbbc006": _bbbc006, "stacks": _stacks, "pattern": _pattern}[source.layout](source, data))
 
 
