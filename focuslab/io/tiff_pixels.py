@@ -174,6 +174,8 @@ class TiffPixels(LazyPixels):
     def _whole(self, page: Any, number: int) -> NDArray[Any]:
         try:
             with self._lock:
+                if page.parent.filehandle.closed:  # while other files were read
+                    page.parent.filehandle.open()
                 return np.asarray(page.asarray(), self.dtype)
         except Exception as error:  # codecs raise errors of many kinds
             raise ImageError(f"{self._path.name} is damaged: page {number} cannot be decoded ({error}).") from error

@@ -29,7 +29,8 @@ class Split:
 
     def has_trained(self, name: str, unit: str) -> bool:
         """Whether a field of that name, or anything else of its image or file, was trained on, ever."""
-        return any(_overlap(name, other) or unit == other for other in (*self.train, *self.before))
+        trained = _by_image((*self.train, *self.before))
+        return _overlaps(name, trained) or (0.0, 1.0) in trained.get(unit, ())
 
     def write(self, folder: Path) -> None:
         """Write `split.json` into a folder."""
@@ -73,7 +74,8 @@ def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0, seen:
     units = sorted(set(groups.values()))
     shares = {"test": rule.test, "validation": rule.validation}
     counts = {part: max(round(share * len(units)), 1) if share > 0 else 0 for part, share in shares.items()}
-    trained = {group for name, group in groups.items() if any(_overlap(name, other) for other in seen)}
+    before = _by_image(seen)
+    trained = {group for name, group in groups.items() if _overlaps(name, before)}
     if sum(counts.values()) > len(units) - len(trained) and trained:
         raise RequestError(
             f"The model to start from was trained on {len(trained)} of these {len(units)} {rule.by}s: too few are left "
@@ -94,12 +96,21 @@ def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0, seen:
     return Split(names(set(units) - test - validation), names(validation), names(test), tuple(sorted(seen)))
 
 
-def _overlap(name: str, other: str) -> bool:
-    """Whether two fields, or columns of them (``name[0:0.5]``), have pixels in common."""
-    (stem, first, last), (of, start, stop) = _columns(name), _columns(other)
-    return stem == of and first < stop and start < last
-
-
-def _columns(name: str) -> tuple[str, float, float]:
+def _columns(name: str) -> tuple[str, tuple[float, float]]:
+    """Name of an image, and the part of its width that a field is (``name[0:0.5]``)."""
     found = _COLUMNS.fullmatch(name)
-    return (found["stem"], float(found["first"]), float(found["last"])) if found else (name, 0.0, 1.0)
+    return (found["stem"], (float(found["first"]), float(found["last"]))) if found else (name, (0.0, 1.0))
+
+
+def _by_image(names: Collection[str]) -> dict[str, set[tuple[float, float]]]:
+    """Parts of the width of each image."""
+    parts: dict[str, set[tuple[float, float]]] = {}
+    for stem, part in map(_columns, names):
+        parts.setdefault(stem, set()).add(part)
+    return parts
+
+
+def _overlaps(name: str, parts: Mapping[str, Collection[tuple[float, float]]]) -> bool:
+    """Whether a field has pixels in common with any of the parts of its image."""
+    stem, (first, last) = _columns(name)
+    return any(first < stop and start < last for start, stop in parts.get(stem, ()))
