@@ -7,7 +7,8 @@ import typer
 
 from focuslab.cli import options as opt
 from focuslab.cli.console import out
-from focuslab.errors import OutputError, RequestError
+from focuslab.errors import RequestError
+from focuslab.io.destination import check_destination
 
 __all__ = ["export"]
 
@@ -29,8 +30,7 @@ def export(
     from focuslab import Optics, load_model
     from focuslab.refocusing.exchange import export_bioimageio
 
-    if bioimageio.exists() and not overwrite:
-        raise OutputError(f"{bioimageio} exists already: give another name, or --overwrite to replace it.")
+    check_destination(bioimageio, overwrite=overwrite)
     optics = None
     if any(v is not None for v in (na, wavelength_um, index, pixel_size_um, thickness_um)):
         if na is None or wavelength_um is None or pixel_size_um is None:

@@ -5,9 +5,9 @@ import weakref
 from collections import OrderedDict
 from typing import Protocol
 
-__all__ = ["AT_ONCE", "OpenFiles"]
+__all__ = ["OpenFiles"]
 
-AT_ONCE = 64  # macOS allows a process 256, for all that it does
+_AT_ONCE = 64  # macOS allows a process 256, for all that it does
 
 
 class Resting(Protocol):
@@ -21,7 +21,7 @@ class Resting(Protocol):
 class OpenFiles:
     """The readers that were used last, whose files are open; of the others they are closed."""
 
-    def __init__(self, at_once: int = AT_ONCE) -> None:
+    def __init__(self, at_once: int = _AT_ONCE) -> None:
         self._at_once, self._lock = at_once, threading.Lock()
         self._used: OrderedDict[int, weakref.ref[Resting]] = OrderedDict()
 

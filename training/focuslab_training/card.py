@@ -3,7 +3,7 @@
 import torch
 
 from focuslab.models.bundle import ModelCard
-from focuslab.models.zoo import load_model
+from focuslab.models.zoo import bundled_cards, load_model
 from focuslab_training.data.module import DataSet
 from focuslab_training.recipe import Recipe
 
@@ -32,7 +32,7 @@ def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
         largest = max(largest, start.levels_px[1])
         sampling = (min(sampling[0], start.sampling[0]), max(sampling[1], start.sampling[1]))
     ours = recipe.architecture == "linear-latent-autoencoder"
-    other = load_model("default").card
+    other = bundled_cards()["default"]
     if ours and start is None and "estimator" not in recipe.trains:
         data.append(f"levels are read by the estimator of {other.name} {other.version} ({other.sha256[:12]})")
     if ours and start is None and "autoencoder" not in recipe.trains:

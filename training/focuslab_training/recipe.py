@@ -242,6 +242,12 @@ class Recipe(_Section):
     workers: int = Field(default=0, ge=0, description="processes that read, simulate and make copies")
     seed: int = Field(default=0, ge=0)
 
+    @property
+    def needs_specimens(self) -> bool:
+        """Whether any part is trained on specimens that are imaged by simulation."""
+        simulated = self.stacks is None or self.stacks.layout == "simulated"
+        return simulated or self.replay > 0 or "estimator" in self.trains
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         files = self.stacks is not None and self.stacks.layout != "simulated"

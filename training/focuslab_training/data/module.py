@@ -78,9 +78,7 @@ class DataSet:
     @property
     def imaged(self) -> list[str]:
         """Names of the specimens that a simulator images for training."""
-        stacks = self.recipe.stacks
-        simulates = stacks is None or stacks.layout == "simulated" or self.recipe.replay > 0
-        return self._specimens("train").names if simulates or "estimator" in self.recipe.trains else []
+        return self._specimens("train").names if self.recipe.needs_specimens else []
 
     def _specimens(self, part: str) -> SpecimenPool:
         """Specimens of one part of the split; beside recorded stacks, which were not made of them, all."""
@@ -148,9 +146,7 @@ def open_data(recipe: Recipe, data: Path | None, kept: Split | None = None) -> D
         If there are none, too few for an honest split, or not those of the run that goes on.
     """
     stacks = recipe.stacks
-    simulates = stacks is None or stacks.layout == "simulated" or recipe.replay > 0
-    needs_specimens = simulates or "estimator" in recipe.trains
-    specimens = load_specimens(recipe, data) if needs_specimens else SpecimenPool(())
+    specimens = load_specimens(recipe, data) if recipe.needs_specimens else SpecimenPool(())
     gathered = gather_fields(stacks, data, specimens) if stacks is not None else None
     if gathered is not None:
         groups = {field.name: _together(field, recipe.split.by) for field in gathered.fields}

@@ -140,35 +140,35 @@ def judge_field(
         return picture
 
     for k, plane in enumerate(planes):
-        code = {0: ends[0], last: ends[1]}[k] if k in (0, last) else judge.code(field, order[k])
+        code = ends[k // last] if k in (0, last) else judge.code(field, order[k])
         own, between = judge.round_trip(code), judge.line(*ends, ways[k])
         put("round trip", "model", k, own, plane)
         line = show("codes on the line between the ends, decoded", judge.picture(between))
         if 0 < k < last:
             put(SYNTHESIS, "model, line between the ends", k, line, plane)
             put(SYNTHESIS, "model, line between the ends", k, judge.round_trip(between), own, OWN)
-        if 0 < k < last and abs(ways[k]) > _LEAST_WAY:
-            two = judge.picture(judge.line(ends[0], code, 1 / ways[k]))
-            put(DEBLURRING, "model, two planes", k, two, focus)
-            put(DEBLURRING, "model, two planes", k, two, own_focus, OWN)
+            if abs(ways[k]) > _LEAST_WAY:
+                two = judge.picture(judge.line(ends[0], code, 1 / ways[k]))
+                put(DEBLURRING, "model, two planes", k, two, focus)
+                put(DEBLURRING, "model, two planes", k, two, own_focus, OWN)
         if isinstance(judge, LinearJudge):
-            sharpest = show(
-                "sharpest, from each plane alone", judge.picture(judge.shifted(code, levels[-1] - levels[k]))
-            )
+            made = judge.picture(judge.shifted(code, levels[-1] - levels[k]))
+            sharpest = show("sharpest, from each plane alone", made)
             put(DEBLURRING, "model, level given", k, sharpest, focus)
             estimates.append(_single_plane(judge, field, order, k, ends[1], planes, put, fitted))
         if classical and k < last:
             baselines(field, levels[k], levels[-1], k, plane, focus, put, fitted)
-        for part, seen in parts.items():
-            bare = part == "features, physics zeroed"
-            seen.append(
-                _thinned(judge.vector(judge.code(field, order[k], physics=False) if bare else code, part), _LONGEST)
-            )
+        for part, codes in parts.items():
+            zeroed = part == "features, physics zeroed"
+            of = judge.code(field, order[k], physics=False) if zeroed else code
+            codes.append(_thinned(judge.vector(of, part), _LONGEST))
     linearity = [_linearity(field.name, part, np.stack(codes), ways) for part, codes in parts.items()]
-    vectors = {part: np.stack([_thinned(code, _ELEMENTS) for code in codes]) for part, codes in parts.items()}
+    vectors: dict[str, NDArray[np.float32]] = {
+        part: np.stack([_thinned(code, _ELEMENTS) for code in codes]) for part, codes in parts.items()
+    }
     pixel = field.optics.pixel_size_um
     finest = [finest_period_px(plane, field.optics) * pixel for plane in planes]
-    return FieldResult(field, levels, scores, linearity, estimates, finest, {**vectors}, strips)
+    return FieldResult(field, levels, scores, linearity, estimates, finest, vectors, strips)
 
 
 def _middle(image: Image) -> Image:
