@@ -74,9 +74,11 @@ def test_recipes_are_changed_by_key_and_checked() -> None:
             load_recipe("smoke", changes)
     listed = load_recipe("default", {"images.0.weight": 2, "phantoms.count": 3})
     assert listed.images[0].weight == 2
-    for place in ("images.9.weight", "images.first.weight"):
-        with pytest.raises(RequestError, match="not valid"):
+    for place in ("images.9.weight", "images.first.weight", "images.3"):
+        with pytest.raises(RequestError, match="there are 3, counted from 0"):
             load_recipe("default", {place: 2})
+    with pytest.raises(RequestError, match="nothing below 'name'"):
+        load_recipe("default", {"name.first": 2})
     with pytest.raises(RequestError, match="No recipe"):
         load_recipe("nothing")
 

@@ -311,17 +311,31 @@ def load_recipe(name_or_path: str, changes: dict[str, object] | None = None) -> 
     try:
         said = yaml.safe_load(path.read_text())
         for key, value in (changes or {}).items():
-            *parents, last = key.split(".")
-            place = said
-            for parent in parents:
-                place = place[int(parent)] if isinstance(place, list) else place.setdefault(parent, {})
-            place[last] = value
+            _change(said, key, value)
         return Recipe.model_validate(said)
     except ValidationError as error:
         said = _explained(error)
         raise RequestError(f"The recipe {path.name} is not valid: {said}{'' if said.endswith('?') else '.'}") from error
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError, IndexError) as error:
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         raise RequestError(f"The recipe {path.name} is not valid: {error}") from error
+
+
+def _change(said: Any, key: str, value: object) -> None:
+    """Set a field of what a file says; parts of a list are named by their number."""
+    *parents, last = key.split(".")
+    for name in parents:
+        said = said[_place(said, name, key)] if isinstance(said, list) else said.setdefault(name, {})
+        if not isinstance(said, list | dict):
+            raise ValueError(f"{key}: there is nothing below {name!r}")
+    said[_place(said, last, key)] = value
+
+
+def _place(said: list[Any] | dict[str, Any], name: str, key: str) -> int | str:
+    if isinstance(said, dict):
+        return name
+    if name.isdecimal() and int(name) < len(said):
+        return int(name)
+    raise ValueError(f"{key}: there are {len(said)}, counted from 0, got {name!r}")
 
 
 def _explained(error: ValidationError) -> str:
