@@ -161,6 +161,7 @@ def test_batch_of_a_folder(opened: Any, qtbot: Any, tmp_path: Path) -> None:
     source.mkdir()
     focuslab.write(source / "good.ome.tif", STACK)
     (source / "bad.tif").write_bytes(b"not a TIFF")
+    tifffile.imwrite(source / "blank.tif", np.full((32, 32), 7, np.uint16))
     panel.run.click()
     assert "folder for the results" in panel.about.text()
     panel.output.line.setText(str(tmp_path / "out"))
@@ -175,10 +176,11 @@ def test_batch_of_a_folder(opened: Any, qtbot: Any, tmp_path: Path) -> None:
     panel.shift.boxes["shift"].setValue(2.0)
     run(qtbot, panel, panel.run)
     rows = [panel.list.item(i).text() for i in range(panel.list.count())]
-    assert rows[0].startswith("bad.tif: ") and "7 planes" in rows[1]
-    assert "1 of 2 images" in panel.about.text() and "1 failed" in panel.about.text()
+    assert rows[0].startswith("bad.tif: ") and "7 planes" in rows[2]
+    assert rows[1].startswith("blank.tif: 1 plane copied") and "nothing to refocus" in rows[1]
+    assert "2 of 3 images" in panel.about.text() and "1 failed" in panel.about.text()
     assert focuslab.read(tmp_path / "out" / "good.ome.tif").provenance["request"] == {"shift_px": 2.0}
-    panel.list.itemDoubleClicked.emit(panel.list.item(1))
+    panel.list.itemDoubleClicked.emit(panel.list.item(2))
     assert panel.viewer.layers[-1].data.shape == STACK.shape
 
 

@@ -149,8 +149,9 @@ class BatchPanel(Panel):
 
         if (outcome := step.outcome) is None:
             return
-        said = str(outcome.error) if outcome.error is not None else summary(outcome.provenance or {})
-        row = QListWidgetItem(f"{outcome.job.name}: {said}")
+        done = outcome.provenance or {}
+        said = [str(outcome.error)] if outcome.error is not None else [summary(done), *done["notes"]]
+        row = QListWidgetItem(f"{outcome.job.name}: " + "\n    ".join(said))
         row.setToolTip(row.text())
         if outcome.error is not None:
             row.setForeground(_WRONG)
