@@ -7,7 +7,8 @@ from focuslab_training.data.observations import normalise
 
 from focuslab.models.bundle import Model
 from focuslab.models.estimator import LevelEstimator, safest_level
-from focuslab.models.evidence import TRIAL_LEVELS, gather_evidence, radial_spectrum
+from focuslab.models.evidence import TRIAL_LEVELS, gather_evidence
+from focuslab.models.spectrum import fit_spectrum, radial_power, radial_spectrum
 from focuslab.optics import Optics, defocus, phantom
 from focuslab.refocusing.levels import estimate_level
 
@@ -124,3 +125,35 @@ def test_brightness_and_offset_do_not_matter(default_model: Model, optics: Optic
     plain = estimate_level([plane], default_model, optics)
     moved = estimate_level([plane * 3000 + 500], default_model, optics)
     assert moved.level_px == pytest.approx(plain.level_px, rel=1e-3)
+
+
+def test_what_diffraction_hides_is_not_doubted() -> None:
+    scores = torch.full((1, 1 + len(TRIAL_LEVELS)), -20.0)
+    scores[0, [1, 8]] = 5.0  # 1 or 1.7 px
+    fine = Optics(na=0.3, wavelength_um=0.52, pixel_size_um=0.2)  # an Airy disc of 5 px
+    coarse = fine.replace(pixel_size_um=2.0)
+    (_, _, hidden), (_, _, seen) = (safest_level(scores, microscope) for microscope in (fine, coarse))
+    assert float(hidden) < 0.02 < 0.04 < float(seen)
+
+
+def test_the_spectrum_of_white_noise_is_its_variance() -> None:
+    noise = 0.1 * torch.randn(300, 200, generator=torch.Generator().manual_seed(1))
+    power, samples, beyond = radial_power(noise)
+    assert float(power[samples > 50].mean()) == pytest.approx(0.01, rel=0.02)
+    assert float(beyond) == pytest.approx(0.01, rel=0.05)
+
+
+@pytest.mark.parametrize("level", [0.0, 3.0, 8.0])
+def test_a_specimen_that_falls_as_a_power_is_told_its_level(optics: Optics, level: float) -> None:
+    rng = torch.Generator().manual_seed(2)
+    rows, columns = torch.fft.fftfreq(384), torch.fft.rfftfreq(384)
+    fall = torch.hypot(rows[:, None], columns[None]).clamp(min=1 / 384) ** -1.5
+    specimen = torch.fft.irfft2(torch.fft.rfft2(torch.randn(384, 384, generator=rng)) * fall)
+    light = specimen / specimen.std()  # nothing in it is dark: only its spectrum says how it is blurred
+    plane = defocus(light, optics, optics.defocus_um(level))[0]
+    plane = plane + 0.003 * torch.randn(plane.shape, generator=rng)
+    levels = (0.0, *TRIAL_LEVELS)
+    residual, exponent = fit_spectrum(plane, optics, levels)
+    found = int(residual.argmin())
+    assert levels[found] == pytest.approx(level, rel=0.1, abs=1.1)
+    assert float(exponent[found]) == pytest.approx(-3.0, abs=0.3)

@@ -150,9 +150,10 @@ def load_bundle(folder: str | Path) -> Model:
         )
     tensors = _tensors(folder, card)
     try:
-        config = AutoencoderConfig.model_validate({"front_end": 1, **card.autoencoder})  # the first did not say so
-        autoencoder = LinearLatentAutoencoder(config)
-        estimator = LevelEstimator(EstimatorConfig.model_validate(card.estimator))
+        # The first editions did not say which they are.
+        config = AutoencoderConfig.model_validate({"front_end": 1, **card.autoencoder})
+        reader = EstimatorConfig.model_validate({"evidence": 1, **card.estimator})
+        autoencoder, estimator = LinearLatentAutoencoder(config), LevelEstimator(reader)
         autoencoder.load_state_dict(_part(tensors, "autoencoder"))
         estimator.load_state_dict(_part(tensors, "estimator"))
     except (ValidationError, RuntimeError) as error:

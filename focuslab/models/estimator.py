@@ -7,17 +7,19 @@ per plane, never per tile.
 """
 
 import itertools
+from typing import Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from focuslab.models.evidence import CURVES, SPECTRUM_BINS, TRIAL_LEVELS, Evidence
+from focuslab.models.evidence import CURVES, EVIDENCE, SPECTRUM_BINS, TRIAL_LEVELS, Evidence
 from focuslab.optics import Optics, equivalent_radii
 
 __all__ = ["EstimatorConfig", "LevelEstimator", "safest_level"]
 
+_FITS, _EXPONENT = 2, 0.3  # curves of the fitted spectrum; to a scale of order one
 _NEIGHBOURS = 3  # trial levels on either side of the chosen one that are averaged
 _LEAST_DOUBT = 0.01  # no level is read better
 _NEAR = 0.1  # relative errors beyond it add no more doubt: to a picture made for such a level, caution is no help
@@ -38,6 +40,13 @@ class EstimatorConfig(BaseModel):
     context: int = Field(default=24, description="channels of what holds for all levels")
     layers: int = Field(default=3, description="convolutions along the misfit curve")
     reach: int = Field(default=9, description="trial levels that a convolution sees")
+    evidence: int = Field(default=EVIDENCE, description="edition of the evidence that it reads")
+
+    @model_validator(mode="after")
+    def _of_this_evidence(self) -> Self:
+        if self.evidence != EVIDENCE:
+            raise ValueError(f"evidence of levels is of edition {EVIDENCE}, the model reads {self.evidence}")
+        return self
 
 
 class LevelEstimator(nn.Module):
@@ -48,9 +57,9 @@ class LevelEstimator(nn.Module):
         self.config = config or EstimatorConfig()
         width, context, reach = self.config.width, self.config.context, self.config.reach
         self.context = nn.Sequential(
-            nn.Linear(SPECTRUM_BINS + 2 + 2 * CURVES, 64), nn.ReLU(), nn.Linear(64, context), nn.ReLU()
+            nn.Linear(SPECTRUM_BINS + 2 + 2 * CURVES + 3 * _FITS, 64), nn.ReLU(), nn.Linear(64, context), nn.ReLU()
         )
-        widths = [CURVES + 1 + context] + [width] * self.config.layers
+        widths = [CURVES + 1 + _FITS + context] + [width] * self.config.layers
         self.curve = nn.ModuleList(nn.Conv1d(a, b, reach, padding=reach // 2) for a, b in itertools.pairwise(widths))
         self.score = nn.Conv1d(width, 1, 1)
         self.whole = nn.Sequential(nn.Linear(2 * width + context, 64), nn.ReLU(), nn.Linear(64, 2))
@@ -59,9 +68,13 @@ class LevelEstimator(nn.Module):
         """Return scores (B, 1 + len(TRIAL_LEVELS)), the first for "sharper", and the logit of "structure" (B,)."""
         misfit = evidence.misfit
         low, high = misfit.amin(2, keepdim=True), misfit.amax(2, keepdim=True)
-        context = self.context(torch.cat([evidence.spectrum, evidence.facts, low[..., 0], high[..., 0]], 1))
+        residual, exponent = evidence.fit.unbind(1)
+        usual = torch.stack([residual.amin(1), exponent.mean(1) * _EXPONENT], 1)
+        fit = torch.stack([residual, exponent * _EXPONENT], 1) - usual[..., None]
+        facts = [evidence.spectrum, evidence.facts, low[..., 0], high[..., 0], usual, fit[..., 0], fit[..., -1]]
+        context = self.context(torch.cat(facts, 1))
         place = torch.linspace(-1, 1, misfit.shape[2], device=misfit.device).expand_as(misfit[:, :1])
-        x = torch.cat([misfit - low, place], 1)
+        x = torch.cat([misfit - low, place, fit[..., 1:]], 1)
         x = torch.cat([x, context[:, :, None].expand(-1, -1, x.shape[-1])], 1)
         for step in self.curve:
             x = F.relu(step(x))
@@ -73,17 +86,19 @@ def safest_level(scores: Tensor, optics: Optics | None = None) -> tuple[Tensor, 
     """Levels in px (B,) from scores of trial levels, and how sure they are.
 
     The second answer is the chance (B,) that a level is right to about a quarter, the third its doubt (B,), the
-    relative error to be expected: the mean difference of the logarithms from it, none of which counts for more than a
-    tenth, less what a sure answer has because two neighbours on the scale of trial levels share it. The level is where
-    the loss that is to be expected is least, see `_losses`, and about that trial level the mean is taken. 0 stands for
-    a plane that is best left as it is; where it may be in focus or slightly out of it, a level between is best.
+    relative error to be expected of the blur: the mean difference of the logarithms of equivalent radii from its own,
+    none of which counts for more than a tenth, less what a sure answer has because two neighbours on the scale of trial
+    levels share it. So a level is sure where diffraction hides the difference. The level is where the loss that is to
+    be expected is least, see `_losses`, and about that trial level the mean is taken. 0 stands for a plane that is best
+    left as it is; where it may be in focus or slightly out of it, a level between is best.
 
     Parameters
     ----------
     scores
         (B, 1 + len(TRIAL_LEVELS)), the first for "sharper than all".
     optics
-        The microscope that took the planes: blur that diffraction hides costs nothing. Without it none is hidden.
+        The microscope that took the planes: blur that diffraction hides costs nothing, and is not doubted. Without it
+        none is hidden.
     """
     chance, device = scores.softmax(1), scores.device
     answers, true = (0.0, *_SLIGHT, *TRIAL_LEVELS), (0.0, *TRIAL_LEVELS)
@@ -94,11 +109,24 @@ def safest_level(scores: Tensor, optics: Optics | None = None) -> tuple[Tensor, 
     trials = near * (trial > 0)
     mean = ((trials * logs).sum(1) / trials.sum(1).clamp(min=1e-9)).exp()
     level = torch.where(place[:, 0] > 0, mean, torch.tensor(answers, device=device)[best[:, 0]])
+    return level, near.sum(1), _doubt(chance, level, true, optics)
+
+
+def _doubt(chance: Tensor, level: Tensor, true: tuple[float, ...], optics: Optics | None) -> Tensor:
+    """Doubt (B,) of levels, from chances of true ones, see `safest_level`."""
+    levels, blur = (_radii(true, known).log().to(level.device) for known in (None, optics))
     chosen = level.clamp(min=_SHARP).log()
-    spread, step = (chance * (logs - chosen[:, None]).abs().clamp(max=_NEAR)).sum(1), logs[2] - logs[1]
-    share = ((chosen / step) % 1) * (place[:, 0] > 0)
-    doubt = (spread - 2 * share * (1 - share) * step).clamp(min=_LEAST_DOUBT)
-    return level, near.sum(1), doubt
+    low = (torch.searchsorted(levels, chosen, right=True) - 1).clamp(0, len(true) - 2)
+    share = (chosen - levels[low]) / (levels[low + 1] - levels[low])
+    between = torch.lerp(blur[low], blur[low + 1], share)
+    spread = (chance * (blur - between[:, None]).abs().clamp(max=_NEAR)).sum(1)
+    shared = 2 * share * (1 - share) * (blur[low + 1] - blur[low]) * (level >= 1)
+    return (spread - shared).clamp(min=_LEAST_DOUBT)
+
+
+def _radii(levels: tuple[float, ...], optics: Optics | None) -> Tensor:
+    """Equivalent radii of levels, px, or the levels themselves; of less than 0.7 px nothing is seen."""
+    return torch.tensor(equivalent_radii(optics, levels) if optics else levels).clamp(min=_SHARP)
 
 
 def _losses(answers: tuple[float, ...], true: tuple[float, ...], optics: Optics | None) -> Tensor:
@@ -107,12 +135,8 @@ def _losses(answers: tuple[float, ...], true: tuple[float, ...], optics: Optics 
     Fitted to what the bundled model, told up to eleven levels, makes of nuclei at nine and of phantoms at six, by their
     equivalent radii, and a quarter more where too much comes out worse than it went in.
     """
-
-    def scale(levels: tuple[float, ...]) -> Tensor:
-        radii = equivalent_radii(optics, levels) if optics else levels
-        return torch.log(_GEOMETRIC + torch.tensor(radii).clamp(min=_SHARP))
-
-    excess = scale(answers)[:, None] - scale(true)
+    scale = [torch.log(_GEOMETRIC + _radii(levels, optics)) for levels in (answers, true)]
+    excess = scale[0][:, None] - scale[1]
     slope, most = (torch.where(excess > 0, much, little) for much, little in zip(_TOO_MUCH, _TOO_LITTLE, strict=True))
     loss = torch.minimum(slope * excess.abs(), most)
     left, sharp = torch.tensor(answers)[:, None] == 0, torch.tensor(true) == 0

@@ -5,8 +5,9 @@ close to it. Too small a level explains any plane: a blurred image is an image. 
 is good; beyond it ringing would have to be negative, and the misfit rises steeply. So the misfit is tried at a series
 of levels, by the constrained Wiener filter of `restoration`; the true level shows as the last dip of the curve. Where
 there are a few faint structures, noise drowns the dip: two further curves weigh the misfit by the light around it, and
-take the mean over 2 x 2 and 4 x 4 px before it is squared. Beside them stands the radial power spectrum, signal over
-noise floor, for planes that are hardly blurred at all.
+take the mean over 2 x 2 and 4 x 4 px before it is squared. Where structures fill the plane, no light would be negative:
+two curves say how well each level explains the power spectrum (see `spectrum`). Beside them stands that spectrum,
+signal over noise floor, for planes that are hardly blurred at all.
 
 The part of the plane that is tried is the most structured one of a side in proportion to the level: on binned pixels
 every level costs the same.
@@ -21,22 +22,24 @@ from torch import Tensor
 
 from focuslab.models.frontend import noise_sigma
 from focuslab.models.restoration import blur_by, nonnegative_wiener
+from focuslab.models.spectrum import fit_spectrum, radial_spectrum
 from focuslab.models.wiener import LEAST_NOISE
 from focuslab.optics import Optics, camera_otf, crop, mirror_pad
 
 __all__ = [
     "CURVES",
+    "EVIDENCE",
     "SPECTRUM_BINS",
     "TRIAL_LEVELS",
     "Evidence",
     "gather_evidence",
     "mean_evidence",
-    "radial_spectrum",
     "structured",
 ]
 
 TRIAL_LEVELS = tuple(round(1.08**i, 4) for i in range(51))
 CURVES = 3
+EVIDENCE = 2  # edition of what the evidence is: readers that learnt from another are of no use
 SPECTRUM_BINS = 48
 _SCALES = ((1, 0.0, 3.4), (2, 3.4, 11.5), (4, 11.5, 64.0))  # binning, levels from, to
 _SIDE = 144  # binned px
@@ -58,6 +61,8 @@ class Evidence:
     ----------
     misfit
         (B, CURVES, len(TRIAL_LEVELS)) logarithms of the misfit over the noise.
+    fit
+        (B, 2, 1 + len(TRIAL_LEVELS)), see `fit_spectrum`, the first for a plane in focus.
     spectrum
         (B, SPECTRUM_BINS), see `radial_spectrum`.
     facts
@@ -65,21 +70,19 @@ class Evidence:
     """
 
     misfit: Tensor
+    fit: Tensor
     spectrum: Tensor
     facts: Tensor
 
     def to(self, device: torch.device) -> "Evidence":
         """Return the evidence on a device."""
-        return Evidence(self.misfit.to(device), self.spectrum.to(device), self.facts.to(device))
+        return Evidence(*(one.to(device) for one in (self.misfit, self.fit, self.spectrum, self.facts)))
 
 
 def mean_evidence(said: Sequence[Evidence]) -> Evidence:
     """Evidence of several parts of one plane, averaged."""
-    return Evidence(
-        torch.stack([e.misfit for e in said]).mean(0),
-        torch.stack([e.spectrum for e in said]).mean(0),
-        torch.stack([e.facts for e in said]).mean(0),
-    )
+    parts = zip(*((e.misfit, e.fit, e.spectrum, e.facts) for e in said), strict=True)
+    return Evidence(*(torch.stack(same).mean(0) for same in parts))
 
 
 @torch.no_grad()
@@ -92,7 +95,8 @@ def gather_evidence(plane: Tensor, optics: Optics) -> Evidence:
         levels = tuple(level for level in TRIAL_LEVELS if low <= level < high)
         curves.append(_misfit(structured(plane, _SIDE * bins), optics, levels, bins, noise))
     facts = torch.tensor([[noise, optics.sampling]], device=plane.device).log()
-    return Evidence(torch.cat(curves, 1)[None], radial_spectrum(plane[None, None], SPECTRUM_BINS), facts)
+    fit = fit_spectrum(plane, optics, (0.0, *TRIAL_LEVELS))
+    return Evidence(torch.cat(curves, 1)[None], fit[None], radial_spectrum(plane[None, None], SPECTRUM_BINS), facts)
 
 
 def _dark(plane: Tensor) -> Tensor:
@@ -130,37 +134,3 @@ def structured(plane: Tensor, side: int) -> Tensor:
     best = int(spread.argmax())
     y, x = (16 * i for i in divmod(best, spread.shape[-1]))
     return plane[y : y + side, x : x + side]
-
-
-def radial_spectrum(planes: Tensor, bins: int) -> Tensor:
-    """Logarithm of the radial power over the noise floor, at fixed frequencies.
-
-    Parameters
-    ----------
-    planes
-        (B, 1, Y, X), of any size.
-    bins
-        Number of frequencies, evenly spaced in their logarithm from 0.01 to 0.5 cycles/px.
-
-    Returns
-    -------
-    Tensor (B, bins)
-        log10(power / floor) / 2, the floor being the mean over the corners of the spectrum (beyond 0.5 cycles/px).
-    """
-    height, width = planes.shape[-2:]
-    device = planes.device
-    window = torch.outer(torch.hann_window(height, device=device), torch.hann_window(width, device=device))
-    mean = (planes * window).sum((-2, -1), keepdim=True) / window.sum()
-    power = torch.fft.rfft2((planes - mean) * window)[:, 0].abs().square()
-    fy, fx = torch.fft.fftfreq(height, device=device), torch.fft.rfftfreq(width, device=device)
-    size = max(height, width)
-    ring = (torch.hypot(fy[:, None], fx[None, :]) * size).round().long().flatten()
-    rings = size // 2 + 1
-    total = torch.zeros(len(planes), int(ring.max()) + 1, device=device).index_add_(1, ring, power.flatten(1))
-    count = torch.zeros(total.shape[1], device=device).index_add_(0, ring, torch.ones_like(ring, dtype=power.dtype))
-    floor = total[:, rings:].sum(1, keepdim=True) / count[rings:].sum()
-    profile = torch.log10((total / count.clamp(min=1) + 1e-12) / (floor + 1e-12))[:, :rings]
-    wanted = torch.logspace(-2, torch.tensor(0.5).log10().item(), bins, device=device) * size
-    below = wanted.long().clamp(1, rings - 2)
-    share = (wanted - below).clamp(0, 1)
-    return torch.lerp(profile[:, below], profile[:, below + 1], share) / 2

@@ -159,7 +159,7 @@ class LinearSystem(System):
 
     def _encode(self, batch: CopyBatch, which: int) -> tuple[LatentCode, LatentCode]:
         one, here, level = batch.planes[which], batch.situation, batch.situation.given[which]
-        kept = len(here.given) > 1 or keeps_remainder(level, here.focus - level, here.target - level)
+        kept = keeps_remainder(level, here.focus - level, here.target - level)
         return self.network.encode(one.plane, one.copies, one.condition, remainder=kept)
 
 

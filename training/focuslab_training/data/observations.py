@@ -24,13 +24,16 @@ __all__ = ["EvidenceBatch", "Observations", "normalise"]
 _SIDES = (96, 480)  # px
 _MARGIN = 96
 _EMPTY = 0.12
+_NEAR_FOCUS = 0.1
 _OTHER_APERTURE = 0.5
 _THICK = 0.4
 _HAZY = 0.4  # share of specimens with light from far out of focus in their sharp image
+_ALIKE = 0.4  # share of those whose nuclei are the very same
 _PLAIN = 0.2  # share of fields with a few even, smooth-edged nuclei and nothing else
 _FAINT = 0.2  # share of planes with little light
 _LITTLE = (40, 600)  # photons at their brightest structures
-_JITTER = 0.02  # of all evidence, so that the few planes are not learnt by heart
+_PARTS = [CURVES * len(TRIAL_LEVELS), 2 * (1 + len(TRIAL_LEVELS)), SPECTRUM_BINS, 2]
+_JITTER = 0.05  # of all evidence, so that the few planes are not learnt by heart
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +74,19 @@ class Observations:
     ) -> None:
         self.specimens, self.ranges = specimens, ranges
         self.size, self.first, self.every, self.seed = batch, first, every, seed
-        self.rows = torch.empty(0, CURVES * len(TRIAL_LEVELS) + SPECTRUM_BINS + 2 + 1)
+        self.rows = torch.empty(0, sum(_PARTS) + 1)
 
     def add(self) -> None:
         """Take one more plane."""
         self.rng = np.random.default_rng([self.seed, len(self.rows)])
         self.noise = torch.Generator().manual_seed(int(self.rng.integers(1 << 31)))
         optics = draw_optics(self.ranges, self.rng)
-        level = -1.0 if self.rng.random() < _EMPTY else draw_level(self.ranges, self.rng)
+        level = self._level()
         side = round(log_uniform(self.rng, *_SIDES))
         plane = self._empty(side) if level < 0 else self._plane(side, optics, level)
         said = gather_evidence(normalise(plane), optics)
-        row = torch.cat([said.misfit.flatten(1), said.spectrum, said.facts, torch.tensor([[level]])], 1)
+        parts = (said.misfit.flatten(1), said.fit.flatten(1), said.spectrum, said.facts)
+        row = torch.cat([*parts, torch.tensor([[level]])], 1)
         self.rows = torch.cat([self.rows, row])
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> EvidenceBatch:
@@ -93,9 +97,17 @@ class Observations:
         rows = self.rows[torch.from_numpy(rng.integers(len(self.rows), size=max(self.size // world, 1)))]
         said, levels = rows[:, :-1], rows[:, -1]
         said = said + _JITTER * torch.from_numpy(rng.standard_normal(said.shape, dtype=np.float32))
-        misfit, spectrum, facts = said.split([CURVES * len(TRIAL_LEVELS), SPECTRUM_BINS, 2], 1)
-        misfit = misfit.unflatten(1, (CURVES, -1))
-        return EvidenceBatch(Evidence(misfit, spectrum, facts), levels.clamp(min=0), levels >= 0)
+        misfit, fit, spectrum, facts = said.split(_PARTS, 1)
+        evidence = Evidence(misfit.unflatten(1, (CURVES, -1)), fit.unflatten(1, (2, -1)), spectrum, facts)
+        return EvidenceBatch(evidence, levels.clamp(min=0), levels >= 0)
+
+    def _level(self) -> float:
+        """Draw a level, px, -1 for a field with nothing in it; more of them than the autoencoder's about focus."""
+        if self.rng.random() < _EMPTY:
+            return -1.0
+        if self.rng.random() >= _NEAR_FOCUS:
+            return draw_level(self.ranges, self.rng)
+        return 0.0 if self.rng.random() < 0.5 else float(self.rng.uniform(0, 2.5))
 
     def _plane(self, side: int, optics: Optics, level: float) -> Tensor:
         rng, ranges = self.rng, self.ranges
@@ -108,14 +120,17 @@ class Observations:
         outside = 0 if rng.random() < 0.5 else _MARGIN  # half of the planes are a whole image, mirrored at its edge
         light = self._specimen(side + 2 * outside)
         haze = log_uniform(rng, 0.01, 0.5) if rng.random() < 0.4 else 0.0
+        photons = log_uniform(rng, *ranges.photons)
+        if rng.random() < _FAINT:
+            photons = log_uniform(rng, *_LITTLE)
+            if rng.random() < 0.5:  # on a background that is brighter than they are: noise is even
+                haze = log_uniform(rng, 0.5, 10)
+                photons *= 1 + haze
         light = mirror_pad(light * log_uniform(rng, 0.4, 1.2) + haze, _MARGIN)
         transfer = camera_otf(seen, slices, (light.shape[-2], light.shape[-1])).mean(0)
         image = torch.fft.irfft2(torch.fft.rfft2(light) * transfer, s=light.shape[-2:])
         edge = _MARGIN + outside
         image = image[edge : edge + side, edge : edge + side]
-        photons = log_uniform(rng, *ranges.photons)
-        if rng.random() < _FAINT:
-            photons = log_uniform(rng, *_LITTLE)
         return expose(image, photons, log_uniform(rng, *ranges.read_noise), self.noise)
 
     def _specimen(self, size: int) -> Tensor:
@@ -146,13 +161,18 @@ class Observations:
 
 
 def plain_nuclei(size: int, rng: np.random.Generator) -> Tensor:
-    """A few even ellipses (size, size) of about the same size and brightness, 1 at their brightest."""
+    """A few even ellipses (size, size) of about the same brightness, 1 at their brightest, and about one size.
+
+    Some are discs of the very same size, as beads are: their spectrum has the dips of a somewhat wider blur.
+    """
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     light = torch.zeros(size, size)
-    radius = log_uniform(rng, 3, 25)
+    radius, alike = log_uniform(rng, 3, 25), rng.random() < _ALIKE
     for _ in range(int(rng.integers(1, 9))):
         (cy, cx), angle = rng.uniform(0, size, 2), rng.uniform(0, math.pi)
         long, short = radius * rng.uniform(0.8, 1.25), radius * rng.uniform(0.6, 1)
+        if alike:
+            long = short = radius
         u = (math.cos(angle) * (x - cx) + math.sin(angle) * (y - cy)) / long
         v = (math.cos(angle) * (y - cy) - math.sin(angle) * (x - cx)) / short
         inside = torch.sigmoid((1 - torch.hypot(u, v)) * short * 2)
