@@ -22,6 +22,7 @@ __all__ = ["SURE", "LevelEstimate", "estimate_level", "measure_explanation", "me
 SURE = 0.9  # odds of structure below which a plane is taken as empty
 _SMALLEST = 16  # px of a window that says anything
 _READ = 3  # windows of a plane that are read
+_WORTH = 0.5  # of the highest contrast: a window with less has little in it, and says nothing of blur
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics
     normal = _most_structured([w for w in normal if min(w.shape) >= _SMALLEST])
     if not normal:
         return _NOTHING
+    normal = [w for w in normal if _contrast(w) >= _WORTH * _contrast(normal[0])]
     device = next(model.estimator.parameters()).device
     with torch.inference_mode():
         said = [gather_evidence(torch.from_numpy(w.astype(np.float32)).to(device), optics) for w in normal]
@@ -105,5 +107,10 @@ def measure_explanation(
 
 
 def _most_structured(windows: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Few windows, normalised, those with the highest contrast of their square root."""
-    return sorted(windows, key=lambda w: -float(np.std(np.sqrt(np.maximum(w, 0)))))[:_READ]
+    """Few windows, normalised, those with the highest contrast."""
+    return sorted(windows, key=_contrast, reverse=True)[:_READ]
+
+
+def _contrast(window: NDArray[Any]) -> float:
+    """Standard deviation of the square root, in which noise is even."""
+    return float(np.std(np.sqrt(np.maximum(window, 0))))
