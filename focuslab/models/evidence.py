@@ -14,7 +14,7 @@ every level costs the same.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -53,8 +53,7 @@ _AROUND = 9  # binned px that light is averaged over to weigh the misfit
 _DARK = 4  # px that noise is averaged over to tell the dark
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """Evidence of a batch of planes.
 
     Attributes
@@ -76,13 +75,12 @@ class Evidence:
 
     def to(self, device: torch.device) -> "Evidence":
         """Return the evidence on a device."""
-        return Evidence(*(one.to(device) for one in (self.misfit, self.fit, self.spectrum, self.facts)))
+        return Evidence(*(part.to(device) for part in self))
 
 
 def mean_evidence(said: Sequence[Evidence]) -> Evidence:
     """Evidence of several parts of one plane, averaged."""
-    parts = zip(*((e.misfit, e.fit, e.spectrum, e.facts) for e in said), strict=True)
-    return Evidence(*(torch.stack(same).mean(0) for same in parts))
+    return Evidence(*(torch.stack(same).mean(0) for same in zip(*said, strict=True)))
 
 
 @torch.no_grad()

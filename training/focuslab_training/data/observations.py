@@ -85,8 +85,7 @@ class Observations:
         side = round(log_uniform(self.rng, *_SIDES))
         plane = self._empty(side) if level < 0 else self._plane(side, optics, level)
         said = gather_evidence(normalise(plane), optics)
-        parts = (said.misfit.flatten(1), said.fit.flatten(1), said.spectrum, said.facts)
-        row = torch.cat([*parts, torch.tensor([[level]])], 1)
+        row = torch.cat([*(part.flatten(1) for part in said), torch.tensor([[level]])], 1)
         self.rows = torch.cat([self.rows, row])
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> EvidenceBatch:
