@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from focuslab.models.evidence import CURVES, EVIDENCE, SPECTRUM_BINS, TRIAL_LEVELS, Evidence
+from focuslab.models.evidence import CURVES, EVIDENCE, FITS, SPECTRUM_BINS, TRIAL_LEVELS, Evidence
 from focuslab.optics import Optics, equivalent_radii
 
 __all__ = ["EstimatorConfig", "LevelEstimator", "safest_level"]
 
-_FITS, _EXPONENT = 2, 0.3  # curves of the fitted spectrum; to a scale of order one
+_EXPONENT = 0.3  # brings exponents of spectra to order one
 _NEIGHBOURS = 3  # trial levels on either side of the chosen one that are averaged
 _LEAST_DOUBT = 0.01  # no level is read better
 _NEAR = 0.1  # relative errors beyond it add no more doubt: to a picture made for such a level, caution is no help
@@ -57,9 +57,9 @@ class LevelEstimator(nn.Module):
         self.config = config or EstimatorConfig()
         width, context, reach = self.config.width, self.config.context, self.config.reach
         self.context = nn.Sequential(
-            nn.Linear(SPECTRUM_BINS + 2 + 2 * CURVES + 3 * _FITS, 64), nn.ReLU(), nn.Linear(64, context), nn.ReLU()
+            nn.Linear(SPECTRUM_BINS + 2 + 2 * CURVES + 3 * FITS, 64), nn.ReLU(), nn.Linear(64, context), nn.ReLU()
         )
-        widths = [CURVES + 1 + _FITS + context] + [width] * self.config.layers
+        widths = [CURVES + 1 + FITS + context] + [width] * self.config.layers
         self.curve = nn.ModuleList(nn.Conv1d(a, b, reach, padding=reach // 2) for a, b in itertools.pairwise(widths))
         self.score = nn.Conv1d(width, 1, 1)
         self.whole = nn.Sequential(nn.Linear(2 * width + context, 64), nn.ReLU(), nn.Linear(64, 2))

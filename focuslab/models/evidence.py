@@ -29,6 +29,7 @@ from focuslab.optics import Optics, camera_otf, crop, mirror_pad
 __all__ = [
     "CURVES",
     "EVIDENCE",
+    "FITS",
     "SPECTRUM_BINS",
     "TRIAL_LEVELS",
     "Evidence",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 TRIAL_LEVELS = tuple(round(1.08**i, 4) for i in range(51))
-CURVES = 3
+CURVES, FITS = 3, 2  # of the misfit, and of the fitted spectrum
 EVIDENCE = 2  # edition of what the evidence is: readers that learnt from another are of no use
 SPECTRUM_BINS = 48
 _SCALES = ((1, 0.0, 3.4), (2, 3.4, 11.5), (4, 11.5, 64.0))  # binning, levels from, to
@@ -61,7 +62,7 @@ class Evidence(NamedTuple):
     misfit
         (B, CURVES, len(TRIAL_LEVELS)) logarithms of the misfit over the noise.
     fit
-        (B, 2, 1 + len(TRIAL_LEVELS)), see `fit_spectrum`, the first for a plane in focus.
+        (B, FITS, 1 + len(TRIAL_LEVELS)), see `fit_spectrum`, the first for a plane in focus.
     spectrum
         (B, SPECTRUM_BINS), see `radial_spectrum`.
     facts

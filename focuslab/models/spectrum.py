@@ -43,9 +43,8 @@ def radial_power(plane: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean power beyond 0.5 cycles/px, a number.
     """
     (height, width), there = plane.shape, plane.device
-    window = torch.outer(torch.hann_window(height, device=there), torch.hann_window(width, device=there))
-    level = (plane * window).sum() / window.sum()
-    power = torch.fft.fft2((plane - level) * window).abs().square() / window.square().sum()
+    inside, window = _windowed(plane)
+    power = torch.fft.fft2(inside).abs().square() / window.square().sum()
     rows, columns = torch.fft.fftfreq(height, device=there), torch.fft.fftfreq(width, device=there)
     ring = torch.bucketize(torch.hypot(rows[:, None], columns[None]).flatten(), _EDGES.to(there))
     total, count = (torch.zeros(len(_EDGES) + 1, device=there) for _ in range(2))
@@ -56,12 +55,26 @@ def radial_power(plane: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def fit_spectrum(plane: Tensor, optics: Optics, levels_px: tuple[float, ...]) -> Tensor:
-    """Fit a power of the frequency, blurred to each of `levels_px`, to the spectrum of a plane (Y, X).
+    """Fit a power of the frequency [1]_, blurred to each of `levels_px`, to the spectrum of a plane.
+
+    Parameters
+    ----------
+    plane
+        (Y, X), linear normalised intensity.
+    optics
+        The microscope that took it.
+    levels_px
+        Blur levels that are tried, px.
 
     Returns
     -------
     Tensor (2, len(levels_px))
         Logarithms of the residual, and exponents b.
+
+    References
+    ----------
+    .. [1] D. J. Field, "Relations between the statistics of natural images and the response properties of cortical
+           cells", J. Opt. Soc. Am. A 4, 2379 (1987), doi 10.1364/JOSAA.4.002379.
     """
     power, samples, noise = radial_power(plane)
     known = samples > 0
@@ -107,9 +120,7 @@ def radial_spectrum(planes: Tensor, bins: int) -> Tensor:
     """
     height, width = planes.shape[-2:]
     device = planes.device
-    window = torch.outer(torch.hann_window(height, device=device), torch.hann_window(width, device=device))
-    mean = (planes * window).sum((-2, -1), keepdim=True) / window.sum()
-    power = torch.fft.rfft2((planes - mean) * window)[:, 0].abs().square()
+    power = torch.fft.rfft2(_windowed(planes)[0])[:, 0].abs().square()
     fy, fx = torch.fft.fftfreq(height, device=device), torch.fft.rfftfreq(width, device=device)
     size = max(height, width)
     ring = (torch.hypot(fy[:, None], fx[None, :]) * size).round().long().flatten()
@@ -122,6 +133,14 @@ def radial_spectrum(planes: Tensor, bins: int) -> Tensor:
     below = wanted.long().clamp(1, rings - 2)
     share = (wanted - below).clamp(0, 1)
     return torch.lerp(profile[:, below], profile[:, below + 1], share) / 2
+
+
+def _windowed(planes: Tensor) -> tuple[Tensor, Tensor]:
+    """Planes (..., Y, X) less their mean, under Hann's window, and the window."""
+    (height, width), there = planes.shape[-2:], planes.device
+    window = torch.outer(torch.hann_window(height, device=there), torch.hann_window(width, device=there))
+    mean = (planes * window).sum((-2, -1), keepdim=True) / window.sum()
+    return (planes - mean) * window, window
 
 
 @lru_cache(maxsize=64)

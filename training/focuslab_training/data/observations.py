@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from focuslab.models.evidence import CURVES, SPECTRUM_BINS, TRIAL_LEVELS, Evidence, gather_evidence
+from focuslab.models.evidence import CURVES, FITS, SPECTRUM_BINS, TRIAL_LEVELS, Evidence, gather_evidence
 from focuslab.optics import Optics, camera_otf, mirror_pad
 from focuslab_training.data.draws import draw_level, draw_optics, log_uniform
 from focuslab_training.data.simulation import expose
@@ -24,7 +24,7 @@ __all__ = ["EvidenceBatch", "Observations", "normalise"]
 _SIDES = (96, 480)  # px
 _MARGIN = 96
 _EMPTY = 0.12
-_NEAR_FOCUS = 0.1
+_NEAR_FOCUS = 0.1  # share of the others that are in focus or up to 2.5 px out of it, besides those of `draw_level`
 _OTHER_APERTURE = 0.5
 _THICK = 0.4
 _HAZY = 0.4  # share of specimens with light from far out of focus in their sharp image
@@ -32,7 +32,7 @@ _ALIKE = 0.4  # share of those whose nuclei are the very same
 _PLAIN = 0.2  # share of fields with a few even, smooth-edged nuclei and nothing else
 _FAINT = 0.2  # share of planes with little light
 _LITTLE = (40, 600)  # photons at their brightest structures
-_PARTS = [CURVES * len(TRIAL_LEVELS), 2 * (1 + len(TRIAL_LEVELS)), SPECTRUM_BINS, 2]
+_PARTS = [CURVES * len(TRIAL_LEVELS), FITS * (1 + len(TRIAL_LEVELS)), SPECTRUM_BINS, 2]
 _JITTER = 0.05  # of all evidence, so that the few planes are not learnt by heart
 
 
@@ -97,7 +97,7 @@ class Observations:
         said, levels = rows[:, :-1], rows[:, -1]
         said = said + _JITTER * torch.from_numpy(rng.standard_normal(said.shape, dtype=np.float32))
         misfit, fit, spectrum, facts = said.split(_PARTS, 1)
-        evidence = Evidence(misfit.unflatten(1, (CURVES, -1)), fit.unflatten(1, (2, -1)), spectrum, facts)
+        evidence = Evidence(misfit.unflatten(1, (CURVES, -1)), fit.unflatten(1, (FITS, -1)), spectrum, facts)
         return EvidenceBatch(evidence, levels.clamp(min=0), levels >= 0)
 
     def _level(self) -> float:
