@@ -25,8 +25,9 @@ from focuslab_training.data.specimens import light
 from focuslab_training.evaluation.baselines import DEBLURRING, SYNTHESIS
 from focuslab_training.evaluation.judges import judge_of
 from focuslab_training.evaluation.protocol import ORIGINAL, OWN, best_settings, judge_field
-from focuslab_training.recipe import Recipe, StackSource, load_recipe
+from focuslab_training.recipe import Recipe, load_recipe
 from focuslab_training.run import Machines, train
+from focuslab_training.sections import StackSource
 
 import focuslab
 from focuslab.optics import Optics

@@ -20,7 +20,8 @@ from focuslab_training.data.module import open_data
 from focuslab_training.data.specimens import Specimen, SpecimenPool
 from focuslab_training.data.split import Split, split_names
 from focuslab_training.data.triplets import PlanePairSource, TripletSource, bisection
-from focuslab_training.recipe import SplitRule, StackSource, load_recipe
+from focuslab_training.recipe import load_recipe
+from focuslab_training.sections import SplitRule, StackSource
 
 from focuslab.errors import CalibrationError, FocusLabError, ImageError, RequestError
 from focuslab.io import write

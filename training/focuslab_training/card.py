@@ -37,7 +37,8 @@ def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
         data.append(f"levels are read by the estimator of {other.name} {other.version} ({other.sha256[:12]})")
     if ours and start is None and "autoencoder" not in recipe.trains:
         data.append(f"planes are coded by the autoencoder of {other.name} {other.version} ({other.sha256[:12]})")
-    terms = recipe.losses.model_dump(exclude={"reconstruction"} if ours else {"sharpest", "other_level", "pairs"})
+    published = {"reconstruction", "implicit", "explicit"}
+    terms = recipe.losses.model_dump(include=None if ours else published)
     return ModelCard(
         name=recipe.name,
         description=recipe.description,

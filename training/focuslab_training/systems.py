@@ -29,7 +29,7 @@ from focuslab_training.losses import (
     picture_on_line,
     reconstruction,
 )
-from focuslab_training.recipe import LossWeights
+from focuslab_training.sections import LossWeights
 
 __all__ = ["EstimatorSystem", "LinearSystem", "ReferenceSystem", "System", "TrainingError"]
 

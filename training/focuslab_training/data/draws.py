@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from focuslab.optics import Optics
-from focuslab_training.recipe import OpticsRange
+from focuslab_training.sections import OpticsRange
 
 __all__ = ["draw_level", "draw_optics", "draw_real", "log_uniform"]
 

@@ -21,7 +21,7 @@ from focuslab_training.data.field import Field, selected, sharpness_of
 from focuslab_training.data.fits import fit_levels, fit_thickness
 from focuslab_training.data.layouts import Candidate, chosen_planes, list_candidates
 from focuslab_training.data.specimens import SpecimenPool
-from focuslab_training.recipe import StackSource
+from focuslab_training.sections import StackSource
 
 __all__ = ["Gathered", "gather_fields"]
 

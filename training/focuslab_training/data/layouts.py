@@ -26,7 +26,7 @@ from focuslab.refocusing.screen import Wells
 from focuslab.simulation import simulate_stack
 from focuslab.stack import Calibration, FocalStack
 from focuslab_training.data.specimens import Specimen, SpecimenPool
-from focuslab_training.recipe import StackSource
+from focuslab_training.sections import StackSource
 
 __all__ = ["Candidate", "chosen_planes", "list_candidates"]
 

@@ -17,7 +17,7 @@ from focuslab.optics import Optics, camera_otf, mirror_pad
 from focuslab_training.data.draws import draw_level, draw_optics, log_uniform
 from focuslab_training.data.simulation import expose
 from focuslab_training.data.specimens import SpecimenPool
-from focuslab_training.recipe import OpticsRange
+from focuslab_training.sections import OpticsRange
 
 __all__ = ["EvidenceBatch", "Observations", "normalise"]
 

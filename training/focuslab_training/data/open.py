@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from focuslab.errors import RequestError
 from focuslab_training.data.specimens import SpecimenPool, load_specimens
-from focuslab_training.recipe import ImageSource, PhantomSource, Recipe, StackSource
+from focuslab_training.recipe import Recipe
+from focuslab_training.sections import ImageSource, PhantomSource, StackSource
 
 __all__ = ["source_of", "specimens_in"]
 

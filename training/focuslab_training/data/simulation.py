@@ -24,7 +24,7 @@ from focuslab.optics import Optics, camera_otf, otf, psf
 from focuslab_training.data.batches import MARGIN, PlaneBatch, Situation
 from focuslab_training.data.draws import draw_level, draw_optics, draw_real, log_uniform
 from focuslab_training.data.specimens import SpecimenPool
-from focuslab_training.recipe import OpticsRange
+from focuslab_training.sections import OpticsRange
 
 __all__ = ["Scene", "Simulator", "expose"]
 

@@ -20,7 +20,8 @@ from torch import Tensor
 from focuslab.errors import FocusLabError, RequestError
 from focuslab.io import read
 from focuslab.optics import PHANTOMS, mirror_pad, phantom
-from focuslab_training.recipe import ImageSource, PhantomSource, Recipe
+from focuslab_training.recipe import Recipe
+from focuslab_training.sections import ImageSource, PhantomSource
 
 __all__ = ["Specimen", "SpecimenPool", "load_specimens"]
 

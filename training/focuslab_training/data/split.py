@@ -10,7 +10,7 @@ import numpy as np
 
 from focuslab.errors import RequestError
 from focuslab.models.zoo import bundled_cards
-from focuslab_training.recipe import SplitRule
+from focuslab_training.sections import SplitRule
 
 __all__ = ["Split", "split_names"]
 
