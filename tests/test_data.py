@@ -257,8 +257,8 @@ def test_triplets_never_cross_focus_and_repeat(folder: Path, scheme: str) -> Non
     again = TripletSource(fields, scheme, crop_px=64, batch=4, seed=5)
     for step in range(25):
         for draw in source.draws(step):
-            a, b, _ = draw.planes
-            assert a != b and any(set(draw.planes) <= set(side) for side in fields[0].sides)
+            (side,) = (side for side in fields[0].sides if set(draw.planes) <= set(side))
+            assert draw.planes[0] != draw.planes[1] and len(set(draw.planes)) == min(len(side), 3)
         assert source.draws(step) == again.draws(step)
     one, same = source.batch(7), again.batch(7)
     assert torch.equal(one.a, same.a) and one.a.shape == (4, 1, 64, 64) and one.levels.shape == (4, 3)
@@ -281,7 +281,17 @@ def test_crops_of_a_triplet_show_the_same_place(folder: Path) -> None:
             assert torch.equal(image, turned.flip(0) if crop.flip else turned)
     (pair,) = PlanePairSource(source, 1.0).batch(0)
     assert len(pair.planes) == 2 and pair.situation.rungs[0] == 0
-    assert pair.situation.given == pytest.approx(tuple(source.batch(0).levels[0, :2].tolist()))
+    assert pair.situation.given == pytest.approx(tuple(source.batch(0).levels[0, :2].tolist()), abs=1e-3)
+
+
+def test_a_plane_in_focus_is_not_to_be_sharpened(folder: Path) -> None:
+    """A level of 1.6 px is not a whole number of any float."""
+    found = gather_fields(StackSource(**STACKS), folder).fields
+    fields = [replace(field, levels_px=tuple(level + 1.6 for level in field.levels_px)) for field in found]
+    source = PlanePairSource(TripletSource(fields, "random", crop_px=64, batch=2, shared=True, seed=3), 0.0)
+    situations = [source.batch(step)[0].situation for step in range(24)]
+    assert {here.focus for here in situations} == {1.6}
+    assert 1.6 in {here.given[0] for here in situations} and all(here.given[0] >= here.focus for here in situations)
 
 
 def test_a_share_of_the_steps_replays_simulated_planes(folder: Path) -> None:

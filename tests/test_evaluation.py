@@ -1,6 +1,7 @@
 """Evaluation: measures, judges of both architectures, the report."""
 
 import re
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -234,6 +235,18 @@ def test_only_unseen_fields_are_judged(fields: list[Field]) -> None:
         unseen(gathered, Split(tuple(names)))
     planes = Gathered([replace(fields[0], name="cells.tif#2", unit="cells.tif"), fields[1]])
     assert unseen(planes, Split(("cells.tif",)))[0] == fields[1:], "another plane of an image that was trained on"
+    assert unseen(planes, Split(("cells.tif#7",)))[0] == fields[1:], "numbered otherwise in another data set"
+    chosen, about = unseen(Gathered([*fields, replace(fields[0], name="more")]), Split(("else",)), 2)
+    assert chosen == fields[:2] and about.startswith("2 of 3 fields")
+
+
+def test_a_judge_uses_the_model_where_its_engine_is(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU that is a copy; here a copy stands for it."""
+    monkeypatch.setattr(
+        Model, "to", lambda model, device: Model(model.card, *deepcopy((model.autoencoder, model.estimator)))
+    )
+    judge = LinearJudge(tiny_model)
+    assert judge.model is judge.engine.model is not tiny_model
 
 
 def test_too_short_stacks_are_refused(fields: list[Field], tiny_model: Model, tmp_path: Path) -> None:

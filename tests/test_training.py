@@ -414,6 +414,7 @@ def test_a_run_makes_a_bundle_with_its_split_and_curves(tmp_path: Path) -> None:
     card = train(recipe, tmp_path / "m", machines=CPU, report=reports.append)
     assert load_bundle(tmp_path / "m").card.sha256 == card.sha256 and card.data == ("phantoms: 4 simulated specimens",)
     assert {r.part for r in reports} == {"autoencoder", "estimator"} and reports[-1].done <= 1
+    assert card.training["steps"] == {"autoencoder": 6, "estimator": 2}, "as many as were made"
     assert (tmp_path / "m" / "split.json").is_file()
     assert [step for step, _ in curve(tmp_path / "m", "validation")] == [4, 6], "and at the end"
     assert list((tmp_path / "m" / "training" / "autoencoder").glob("events.out.tfevents*")), "for TensorBoard"

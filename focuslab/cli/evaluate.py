@@ -84,15 +84,15 @@ def evaluate(
     gathered = gather_fields(source, data, specimens)
     for sentence in (*specimens.skipped, *gathered.skipped):
         errors.print(f"left out: {sentence}", style="yellow", markup=False)
-    chosen, about = unseen(gathered, Split.of_model(model))
+    chosen, about = unseen(gathered, Split.of_model(model), limit)
     errors.print(about, markup=False)
     with progress_bar("evaluating") as tell:
         run(
             judge,
-            chosen[:limit],
+            chosen,
             report,
             options=Options(classical=classical, scaled=scaled, fitted=fitted_psf),
             about=about,
             report=tell,
         )
-    out.print(f"{report / 'report.html'}: {len(chosen[:limit])} fields", markup=False)
+    out.print(f"{report / 'report.html'}: {len(chosen)} fields", markup=False)

@@ -52,8 +52,7 @@ def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
         data=tuple(data),
         training={
             "recipe": recipe.name,
-            "minutes": {part: length for part, length in recipe.minutes.items() if part not in recipe.steps},
-            "steps": dict(recipe.steps),
+            "minutes": {part: recipe.minutes[part] for part in recipe.trains if part not in recipe.steps},
             "seed": recipe.seed,
             "torch": torch.__version__,
         },

@@ -116,18 +116,21 @@ def train(
         (work / RECIPE).write_text(recipe.model_dump_json(indent=1) + "\n")
     networks = _networks(recipe)
     card = written = model_card(recipe, dataset)
+    steps: dict[str, int] = {}
     with TrainingStatus.kept(output, recipe, lead=_leads()) as status:
         for part in recipe.trains:
 
             def tell(progress: TrainingProgress) -> None:
                 status.tell(progress)
+                steps[progress.part] = progress.step
                 if report is not None:
                     report(progress)
 
             stopped = train_part(part, networks[part], recipe, dataset, work / part, resume, machines, tell)
             if _leads():
                 reached = recipe.trains[: recipe.trains.index(part) + 1]
-                written = _save(networks, card, recipe, reached, output)
+                made = card.model_copy(update={"training": {**card.training, "steps": dict(steps)}})
+                written = _save(networks, made, recipe, reached, output)
             if stopped:
                 status.stopped = True
                 break

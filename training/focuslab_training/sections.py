@@ -144,6 +144,8 @@ class StackSource(Section):
             raise ValueError("simulated stacks need planes, focus, na, wavelength_um, pixel_size_um and z_step_um")
         if self.layout == "simulated" and self.focus not in range(self.planes[0], self.planes[1] + 1, self.planes[2]):
             raise ValueError(f"the plane in focus, {self.focus}, is not among the planes {self.planes}")
+        if self.layout == "simulated" and self.thickness_um == "fitted":
+            raise ValueError("the thickness of a simulated stack is not fitted: give it in um, or leave it out")
         if self.focus_px != "read" and not 0 <= self.focus_px <= 10:
             raise ValueError(f"the plane in focus has a blur level from 0 to 10 px, got {self.focus_px:g}")
         if self.focus_px != 0 and self.levels != "fitted":

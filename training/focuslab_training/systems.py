@@ -196,20 +196,25 @@ class EstimatorSystem(System):
 
     def terms(self, batch: EvidenceBatch) -> dict[str, Tensor]:
         """Both entropies."""
-        with torch.autocast(self.device.type, enabled=False):
-            scores, odds = self.network(batch.evidence.to(self.device))
+        scores, odds = self._read(batch)
         levels, structure = batch.levels.to(self.device), batch.structure.to(self.device)
         level = (level_entropy(scores, levels) * structure).sum() / structure.sum().clamp(min=1)
         return {"level": level, "structure": F.binary_cross_entropy_with_logits(odds, structure.float())}
 
     def figures(self, batch: EvidenceBatch) -> dict[str, Tensor]:
         """Entropies, and the median error of levels beyond 4 px."""
-        scores, _ = self.network(batch.evidence.to(self.device))
+        scores, _ = self._read(batch)
         levels = batch.levels.to(self.device)
         judged = batch.structure.to(self.device) & (levels > 4)
         error = (safest_level(scores)[0] / levels.clamp(min=1e-6) - 1).abs()[judged]
         median = {"validation_relative_error": error.median()} if len(error) else {}
         return {**super().figures(batch), **median}
+
+    def _read(self, batch: EvidenceBatch) -> tuple[Tensor, Tensor]:
+        """Scores of levels and odds of structure, in float32 as in use."""
+        with torch.autocast(self.device.type, enabled=False):
+            scores, odds = self.network(batch.evidence.to(self.device))
+        return scores, odds
 
 
 def _way(first: Tensor, last: Tensor, target: Tensor) -> Tensor:

@@ -90,10 +90,11 @@ class Observations:
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> EvidenceBatch:
         """Random planes of those taken until a step; each of `world` processes draws its share."""
-        while len(self.rows) < self.first + (step // self.every if self.every else 0):
+        count = self.first + (step // self.every if self.every else 0)
+        while len(self.rows) < count:
             self.add()
         rng = np.random.default_rng([self.seed, step, rank, 2])
-        rows = self.rows[torch.from_numpy(rng.integers(len(self.rows), size=max(self.size // world, 1)))]
+        rows = self.rows[torch.from_numpy(rng.integers(count, size=max(self.size // world, 1)))]
         said, levels = rows[:, :-1], rows[:, -1]
         said = said + _JITTER * torch.from_numpy(rng.standard_normal(said.shape, dtype=np.float32))
         misfit, fit, spectrum, facts = said.split(_PARTS, 1)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,7 @@ def load_specimens(recipe: Recipe, data: Path | None) -> SpecimenPool:
 
 def _found(source: ImageSource, data: Path, skipped: list[str]) -> list[Specimen]:
     found: list[Specimen] = []
+    before = len(skipped)
     for path in sorted(data.glob(source.files)):
         if any(fnmatch(path.name, pattern) for pattern in source.leave_out):
             continue
@@ -135,14 +137,16 @@ def _found(source: ImageSource, data: Path, skipped: list[str]) -> list[Specimen
             skipped.append(f"{path.name}: {error}")
             continue
         height, width = stack.plane_shape[0], int(source.left_part * stack.plane_shape[1])
-        for i in np.linspace(0, len(every) - 1, min(len(every), _PLANES)).astype(int):
-            for bins in source.bins:
-                if min(height, width) >= _SMALLEST * bins:
-                    make = partial(_read_light, path, every[i], width, bins)
-                    found.append(Specimen(f"{source.name}/{path.name}", (height // bins, width // bins), make))
+        fitting = [bins for bins in source.bins if min(height, width) >= _SMALLEST * bins]
+        if not fitting:
+            skipped.append(f"{path.name}: specimens have {_SMALLEST} x {_SMALLEST} px or more, got {height} x {width}.")
+        for i, bins in product(np.linspace(0, len(every) - 1, min(len(every), _PLANES)).astype(int), fitting):
+            make = partial(_read_light, path, every[i], width, bins)
+            found.append(Specimen(f"{source.name}/{path.name}", (height // bins, width // bins), make))
     if not found:
-        reason = f"the first of {len(skipped)}: {skipped[0]}" if skipped else f"nothing matches {source.files}"
-        raise RequestError(f"No image for {source.name!r} in {data.name}: {reason}.")
+        mine = skipped[before:]
+        reason = f"the first of {len(mine)}: {mine[0]}" if mine else f"nothing matches {source.files}"
+        raise RequestError(f"No image for {source.name!r} in {data.name}: {reason.rstrip('.')}.")
     return found
 
 

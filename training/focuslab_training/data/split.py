@@ -15,7 +15,7 @@ from focuslab_training.sections import SplitRule
 __all__ = ["Split", "split_names"]
 
 SPLIT_FILE = "split.json"
-_COLUMNS = re.compile(r"(?P<stem>.*)\[(?P<first>[\d.]+):(?P<last>[\d.]+)\]")
+_FIELD = re.compile(r"(?P<stem>.*?)(#\d+)?(\[(?P<first>[\d.]+):(?P<last>[\d.]+)\])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,14 @@ def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0, seen:
 
 
 def _columns(name: str) -> tuple[str, tuple[float, float]]:
-    """Name of an image, and the part of its width that a field is (``name[0:0.5]``)."""
-    found = _COLUMNS.fullmatch(name)
-    return (found["stem"], (float(found["first"]), float(found["last"]))) if found else (name, (0.0, 1.0))
+    """Name of an image, and the part of its width that a field is (``name[0:0.5]``).
+
+    Stacks that are simulated from one image (``name#3``) are that image: their numbers change with what lies beside it.
+    """
+    found = _FIELD.fullmatch(name)
+    if found is None:
+        return name, (0.0, 1.0)
+    return found["stem"], (float(found["first"] or 0), float(found["last"] or 1))
 
 
 def _by_image(names: Collection[str]) -> dict[str, set[tuple[float, float]]]:

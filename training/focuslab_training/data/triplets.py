@@ -86,9 +86,9 @@ def bisection(planes: Sequence[int]) -> list[Triplet]:
 
 
 def random_triplet(planes: Sequence[int], rng: np.random.Generator) -> Triplet:
-    """Two different planes and any third of one side of focus: interpolation and extrapolation."""
-    a, b = (int(v) for v in rng.choice(len(planes), 2, replace=False))
-    return planes[a], planes[b], planes[int(rng.integers(len(planes)))]
+    """Two different planes and a third, if there is one, of one side of focus: interpolation and extrapolation."""
+    a, b, *others = (planes[int(i)] for i in rng.permutation(len(planes)))
+    return a, b, others[0] if others else b
 
 
 def triplet_to(focus: int, planes: Sequence[int], rng: np.random.Generator) -> Triplet:
@@ -239,9 +239,8 @@ class PlanePairSource:
         """Batch of a step, or the share of one of `world` processes."""
         made = self.triplets.batch(step, rank, world)
         rng = np.random.default_rng([self.triplets.seed, step, 1])
-        a, b, target = (float(v) for v in made.levels.mean(0))
+        a, b, target, focus = (round(float(level), 3) for level in (*made.levels.mean(0), made.focus_px))
         pair = rng.random() < self.pairs
-        focus = made.focus_px
         needed = [0.0, a, target, focus, *([b] if pair else [])]
         situation = Situation(
             front_end=PhysicsFrontEnd(made.optics),

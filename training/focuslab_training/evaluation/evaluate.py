@@ -41,8 +41,8 @@ class Evaluation:
     linearity: list[LinearityScore]
 
 
-def unseen(gathered: Gathered, split: Split | None) -> tuple[list[Field], str]:
-    """Fields that the model was not trained on, and a sentence that says how that is known.
+def unseen(gathered: Gathered, split: Split | None, limit: int | None = None) -> tuple[list[Field], str]:
+    """Fields that the model was not trained on, no more than `limit`, and a sentence that says how that is known.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def unseen(gathered: Gathered, split: Split | None) -> tuple[list[Field], str]:
         If it was trained on all of them.
     """
     if split is None:
-        return gathered.fields, "The model's bundle holds no split: that these fields are unseen is not known."
+        return gathered.fields[:limit], "The model's bundle holds no split: that these fields are unseen is not known."
     every = gathered.fields
     wanted = split.test or split.validation
     kind = "test" if split.test else "validation"
@@ -60,11 +60,12 @@ def unseen(gathered: Gathered, split: Split | None) -> tuple[list[Field], str]:
             "The model was trained on every field of this data set, or on others of the same names: evaluate it on "
             "fields that it has not seen, under names of their own."
         )
-    if found := [f for f in foreign if {f.name, f.unit} & set(wanted)]:
+    if found := [f for f in foreign if {f.name, f.unit} & set(wanted)][:limit]:
         return found, (
             f"{len(found)} of {len(every)} fields, by their names the {kind} fields of the split that was made for "
             "training: never trained on."
         )
+    foreign = foreign[:limit]
     return foreign, (
         f"{len(foreign)} of {len(every)} fields, none with the name of one that the model was trained on; whether it "
         "saw them under other names is not known."

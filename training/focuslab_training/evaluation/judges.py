@@ -51,8 +51,9 @@ class LinearJudge:
     parts: tuple[CodeParts, ...] = ("features", "whole code", "features, physics zeroed")
 
     def __init__(self, model: Model, device: str = "cpu", doubt: float = 0.0) -> None:
-        self.card, self.model, self.doubt = model.card, model, doubt
+        self.card, self.doubt = model.card, doubt
         self.engine = Engine(model, device, "float32")
+        self.model = self.engine.model  # which is where the engine is
 
     def code(self, field: Field, plane: int, *, physics: bool = True) -> Encoded:
         """Code and direction of a plane, at its level, on a ladder of the levels of all planes."""

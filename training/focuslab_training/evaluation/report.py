@@ -121,7 +121,7 @@ def _level_errors(results: Sequence[FieldResult]) -> str:
     errors = []
     for result in results:
         optics = result.field.optics
-        depth = optics.radius_px(optics.index * optics.wavelength_um / optics.na**2)
+        depth = optics.radius_px(optics.depth_of_focus_um)
         pairs = zip(result.levels_px, result.estimates_px, strict=False)
         errors += [abs(estimate / level - 1) for level, estimate in pairs if level > depth]
     return f"{100 * float(np.median(errors)):.0f} %" if errors else "none judged"
