@@ -90,6 +90,10 @@ def test_defocus_is_that_of_the_microscope() -> None:
     ways = {RandomDefocus(seed=0).sample(np.random.default_rng(i)).way for i in range(9)}  # type: ignore[union-attr]
     assert ways == {"model", "optics"}
     assert np.array_equal(RandomDefocus()(np.full((32, 32), 7, np.uint8)), np.full((32, 32), 7, np.uint8))
+    holed = np.random.default_rng(0).random((48, 48), np.float32)
+    holed[3, 5] = np.nan
+    made = RandomDefocus((6.0, 6.0), way="optics", level_px=0.0)(holed)
+    assert np.isnan(made[3, 5]) and np.nanstd(made) < 0.5 * np.nanstd(holed), "blurred all the same"
 
 
 def test_the_level_of_an_image_can_be_read() -> None:

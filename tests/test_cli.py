@@ -345,3 +345,9 @@ def test_a_folder_is_its_files(cli, image: Path, tiny: Path, tmp_path: Path) -> 
     assert not (source / "results" / "results").exists(), "results are no input"
     code, _, err = cli("refocus", source, "-o", tmp_path / "none", "--files", "*.png", *ask)
     assert code == 2 and "matches '*.png'" in err and not (tmp_path / "none").exists()
+
+
+def test_a_manifest_has_the_say_on_its_copies(cli, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    code, _, said = cli("augment", tmp_path / "manifest.json", tmp_path / "out", "--copies", 3, "--workers", 2)
+    assert code == 2 and "--copies would change them" in said and "--workers" not in said

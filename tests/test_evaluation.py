@@ -89,6 +89,7 @@ def test_finer_detail_is_supported_nearer_focus(optics: Optics) -> None:
     assert periods == sorted(periods) and 2 <= periods[0] < periods[3]
     noise = np.random.default_rng(0).normal(0, 1, (128, 128))
     assert finest_period_px(noise, optics) > 20
+    assert 2 <= finest_period_px(stack.plane((0,))[32:96, 32:96], optics) < 20, "of a small plane too"
 
 
 def test_a_field_is_judged_on_one_side_with_all_methods(fields: list[Field], tiny_model: Model) -> None:

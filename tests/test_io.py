@@ -75,6 +75,9 @@ def test_ome_carries_optics_there_and_back(tmp_path: Path) -> None:
     optics = read(tmp_path / "a.ome.tif").optics(1)
     assert optics is not None
     assert (optics.na, optics.index, round(optics.wavelength_um, 6)) == (1.3, 1.518, 0.52)
+    thick = Calibration(pixel_size_um=0.1, thickness_um=12.0, index=1.33)  # OME-XML has no place for these
+    write(tmp_path / "thick.ome.tif", FocalStack(pixels((16, 16), "uint8"), "YX", thick))
+    assert read(tmp_path / "thick.ome.tif").calibration == thick
     partly = said.replace(wavelengths_um=(None, 0.52))
     write(tmp_path / "b.ome.tif", FocalStack(pixels((2, 16, 16), "uint8"), "CYX", partly))
     assert read(tmp_path / "b.ome.tif").calibration.wavelengths_um == (None, pytest.approx(0.52))
@@ -192,6 +195,29 @@ def test_planes_in_files_of_their_own(tmp_path: Path) -> None:
         read_pattern(tmp_path, "nothing_{z}.tif")
     with pytest.raises(RequestError, match="needs a field"):
         read_pattern(tmp_path, "{well}.tif")
+    with pytest.raises(RequestError, match="begins with a letter"):
+        read_pattern(tmp_path, "{1}_z{z}.tif")
+
+
+def test_a_field_of_a_pattern_may_come_twice(tmp_path: Path) -> None:
+    for well in ("a01", "b02"):
+        (tmp_path / well).mkdir()
+        for z in range(2):
+            tifffile.imwrite(tmp_path / well / f"{well}_z{z}.tif", pixels((16, 18), "uint16"))
+    (tmp_path / "a01" / "b02_z0.tif").write_bytes(b"misplaced")
+    stacks = read_pattern(tmp_path, "{well}/{well}_z{z}.tif")
+    assert list(stacks) == ["a01", "b02"] and stacks["a01"].shape == (2, 16, 18)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "float16"])
+def test_types_that_ome_has_no_name_for(tmp_path: Path, dtype: str) -> None:
+    image = np.arange(16 * 18).reshape(16, 18).astype(dtype)
+    stack = FocalStack(image, "YX", Calibration(pixel_size_um=0.5), family="ome")
+    again = read(write(tmp_path / "a.tif", stack))
+    assert np.array_equal(again.array, image) and again.calibration.pixel_size_um == 0.5
+    with pytest.raises(ImageError, match="no pixels of type"):
+        write(tmp_path / "a.ome.tif", stack)
+    assert {p.name for p in tmp_path.iterdir()} == {"a.tif", "a.focuslab.json"}, "and leaves no draft"
 
 
 def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
@@ -391,6 +417,11 @@ def test_numbers_that_mean_nothing_are_not_known(tmp_path: Path) -> None:
         (tmp_path / f"{i}.ome.tif").write_bytes(said.replace(b'="0.65"', b'="' + wrong + b'"'))
         (tmp_path / f"{i}.ome.focuslab.json").unlink(missing_ok=True)
         assert read(tmp_path / f"{i}.ome.tif").calibration.pixel_size_um is None
+    write(tmp_path / "na.ome.tif", FocalStack(pixels((24, 24), "uint16"), "YX", Calibration(na=0.75)))
+    (tmp_path / "na.ome.tif").write_bytes(
+        (tmp_path / "na.ome.tif").read_bytes().replace(b'LensNA="0.75"', b'LensNA="0.00"')
+    )
+    assert read(tmp_path / "na.ome.tif").calibration.na is None
     with pytest.raises(CalibrationError, match="pixel_size_um must be a positive number of um, got -1"):
         Calibration(pixel_size_um=-1)
 

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focuslab import Calibration, FocalStack, write
+from focuslab import Calibration, FocalStack, read, write
 from focuslab.errors import CalibrationError, ImageError
 
 pytest.importorskip("napari", reason="the gui extra is not installed; make test installs it")
 
+from focuslab_napari.applying import PLANE, STACK, planes_in, write_steps
 from focuslab_napari.layers import axes_of, read_layer
 from focuslab_napari.opening import layer_of
-from focuslab_napari.results import same_place
+from focuslab_napari.results import same_place, stacked_place
 from napari.layers import Image
 
 
@@ -91,6 +92,34 @@ def test_colours_only_when_asked() -> None:
     image = read_layer(made, per_channel=True)
     assert image.stack.axes == "CYX" and image.stack.shape == (3, 16, 16)
     assert image.to_layer(np.zeros((3, 16, 16)), rgb=True).shape == (16, 16, 3)
+
+
+def test_a_colour_picture_is_refocused_in_all_of_its_colours() -> None:
+    image = read_layer(Image(np.zeros((2, 16, 16, 3), np.uint8), rgb=True), per_channel=True)
+    assert image.colours and image.stack.axes == "CZYX"
+    assert planes_in(image, (0, 1), PLANE) == [(0, 1), (1, 1), (2, 1)]
+    assert sorted(planes_in(image, (0, 1), STACK)) == sorted(image.stack.planes())
+    channels = read_layer(layer((3, 7, 16, 16)))
+    assert not channels.colours and planes_in(channels, (1, 2), PLANE) == [(1, 2)]
+
+
+def test_files_are_written_plane_by_plane_or_not_at_all(tmp_path: Path) -> None:
+    whole = FocalStack(np.arange(5 * 64, dtype=np.int64).reshape(5, 8, 8), "ZYX", family="ome")
+    steps = write_steps([(tmp_path / "a.ome.tif", whole)])
+    assert [(step.done, step.total) for step in (next(steps), next(steps))] == [(1, 5), (2, 5)]
+    steps.close()
+    assert list(tmp_path.iterdir()) == [], "cancelled"
+    for _ in write_steps([(tmp_path / "a.ome.tif", whole)]):
+        pass
+    assert np.array_equal(read(tmp_path / "a.tif").array, whole.array), "OME has no name for int64"
+
+
+def test_planes_one_behind_the_other_lie_where_their_plane_does() -> None:
+    turned = np.array([[0.8, -0.6, 5.0], [0.6, 0.8, -2.0], [0.0, 0.0, 1.0]])
+    plane = layer((8, 9), scale=(2.0, 2.0), translate=(3.0, 4.0), rotate=30, affine=turned)
+    place = stacked_place(same_place(plane, (0, 1)), "um", 0.5, -1.0)
+    sheet = Image(np.zeros((3, 8, 9)), **place)
+    assert sheet.data_to_world((2, 5, 6)) == pytest.approx((0.0, *plane.data_to_world((5, 6))))
 
 
 def test_full_resolution_of_a_multiscale_layer() -> None:

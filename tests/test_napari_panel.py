@@ -450,6 +450,26 @@ def test_apply_can_be_cancelled(viewer: Any, panel: RefocusPanel, qtbot: Any) ->
     assert [item.name for item in viewer.layers] == ["stack"]
 
 
+def test_a_colour_picture_keeps_all_of_its_colours(
+    viewer: Any, panel: RefocusPanel, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("focuslab_napari.apply_box.show_warning", said.append)
+    panel.compare.live.setChecked(False)
+    colours = np.stack([STACK[2], STACK[2] // 2, STACK[2] // 3], -1) // 8
+    viewer.add_image(colours.clip(0, 255).astype(np.uint8), name="colours", rgb=True)
+    panel.images.per_channel.setChecked(True)
+    panel.applying.scope.setCurrentIndex(0)
+    panel.applying.apply.click()
+    assert "in all of its colours" in said[0]
+    panel.applying.scope.setCurrentIndex(1)
+    panel.shift.slider.set_value(-2.0)
+    with qtbot.waitSignal(panel.applying.applied, timeout=120_000):
+        panel.applying.apply.click()
+    made = viewer.layers[-1]
+    assert made.rgb and all((made.data[..., c] != colours[..., c]).any() for c in range(3))
+
+
 def add_nothing(viewer: Any) -> None:
     pass
 

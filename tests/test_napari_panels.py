@@ -20,6 +20,7 @@ pytest.importorskip("napari", reason="the gui extra is not installed; make test 
 
 from focuslab_napari.batch_panel import LAYERS, SHIFT_PX, BatchPanel
 from focuslab_napari.focus_panel import FocusPanel
+from focuslab_napari.on_screen import plane_on_screen
 from focuslab_napari.opening import layer_of, open_file
 from focuslab_napari.panel import Panel
 from focuslab_napari.preferences import choose_focus_axis
@@ -91,6 +92,21 @@ def test_focus(opened: Any, qtbot: Any) -> None:
     assert panel.found
     panel.images.choose(made)  # another image: what was measured is not its own
     assert not panel.found and not panel.plot.left.lines
+
+
+def test_what_was_measured_goes_with_its_image(opened: Any, qtbot: Any) -> None:
+    panel = opened(FocusPanel)
+    run(qtbot, panel, panel.measure)
+    assert panel.found
+    panel.viewer.layers.clear()
+    assert not panel.found and panel.images.content == ()
+
+
+def test_a_file_opens_in_the_middle_of_its_own_focus(opened: Any, tmp_path: Path) -> None:
+    viewer, path = opened(FocusPanel).viewer, focuslab.write(tmp_path / "s.ome.tif", STACK)
+    viewer.add_image(np.zeros((5, 2, 3, 32, 32), np.uint16), name="more axes")
+    layer = open_file(viewer, path, focuslab.read(path))
+    assert plane_on_screen(viewer, layer)[0] == STACK.size("Z") // 2
 
 
 def test_numbers_typed_in_one_panel_are_known_in_the_others(opened: Any) -> None:

@@ -335,6 +335,24 @@ def test_between_across_focus_says_so(blurred: np.ndarray, tiny_model: Model) ->
         finish(between_steps(replace(stack, axes="TYX"), 0, 2, 0.5, Engine(tiny_model, "cpu"), out))
 
 
+def test_between_reads_one_level_for_all_time_points(
+    blurred: np.ndarray, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from focuslab.refocusing import between_steps, plan
+
+    def said(windows: object, model: Model, optics: object) -> LevelEstimate:
+        read.append(1)
+        return LevelEstimate(4.0 + len(read), 1.0, 1.0, 0.0)
+
+    read: list[int] = []
+    monkeypatch.setattr(plan, "estimate_level", said)
+    stack = FocalStack(np.stack([np.stack([blurred] * 2)] * 6), "TZYX")
+    out = np.empty((6, *blurred.shape), blurred.dtype)
+    told = finish(between_steps(stack, 0, 1, 0.5, Engine(tiny_model, "cpu"), out))
+    assert len({tuple(record["levels_px"]) for record in told["planes"]}) == 1 and len(read) == 8
+    assert any("Not calibrated" in note for note in told["notes"])
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

@@ -46,9 +46,10 @@ class Source:
 
     def open(self, optics: dict[str, float | None], reading: dict[str, Any]) -> FocalStack:
         """Open it, lazily, with what is said of its optics and of how its file is to be understood."""
+        pixel = optics.get("pixel_size_um")
         if self.planes is not None:
-            return stack_of_files(self.place, self.planes, self.axes).calibrated(**optics)
-        return read(self.path, pixel_size_um=optics.get("pixel_size_um"), **reading).calibrated(**optics)
+            return stack_of_files(self.place, self.planes, self.axes, pixel_size_um=pixel).calibrated(**optics)
+        return read(self.path, pixel_size_um=pixel, **reading).calibrated(**optics)
 
 
 def find_sources(

@@ -14,7 +14,11 @@ from focuslab.errors import RequestError
 __all__ = ["augment"]
 
 
+_OF_A_REPLAY = {"source", "destination", "device", "workers", "scheduler", "dry_run"}  # the manifest says the rest
+
+
 def augment(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(help="Folder, file, CSV that lists files, or the manifest of a run.")],
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder of the copies.")],
     copies: Annotated[int, typer.Option(help="Copies of every image.")] = 1,
@@ -55,6 +59,7 @@ def augment(
     from focuslab.augment.work import Order
 
     if source.suffix.lower() == ".json":
+        _refuse_changes(context)
         plan, order = plan_replay(source)
         order = replace(order, destination=destination, device=device or order.device)
     else:
@@ -110,6 +115,16 @@ def augment(
     if failed:
         errors.print(f"{failed} of {len(plan.tasks)} images failed.", style="red")
         sys.exit(1)
+
+
+def _refuse_changes(context: typer.Context) -> None:
+    """Refuse options that a manifest has the say on."""
+    typed = [n for n in context.params if getattr(context.get_parameter_source(n), "name", "") == "COMMANDLINE"]
+    if changed := [f"--{name.replace('_', '-')}" for name in typed if name not in _OF_A_REPLAY]:
+        raise RequestError(
+            f"A manifest makes its copies again as they were, {', '.join(changed)} would change them: leave it out, or "
+            "augment the data set anew."
+        )
 
 
 def _said(options: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from focuslab.cli import options as opt
 from focuslab.cli.console import errors, out, progress_bar
 from focuslab.errors import OutputError
 from focuslab.io import fields_of, is_plate
+from focuslab.io.destination import check_destination
 from focuslab.io.ome_zarr import is_zarr
 from focuslab.stack import FocalStack
 
@@ -44,8 +45,9 @@ def estimate(
     from focuslab.refocusing.screen import COLUMNS, FieldFocus, Wells, estimate_steps, of_wells
 
     for path in (output, plate):
-        if path is not None and path.exists() and not overwrite:
-            raise OutputError(f"{path} exists already: give another name, or --overwrite to replace it.")
+        if path is not None:
+            _make_folder(path.parent)
+            check_destination(path, overwrite=overwrite)
 
     def opened(path: Path) -> FocalStack:
         return opt.open_stack(
@@ -93,10 +95,16 @@ def estimate(
         sys.exit(1 if failed < len(jobs) else 2)
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+
+
 def _write(path: Path, columns: tuple[str, ...], rows: Sequence[object]) -> None:
     draft = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("w", newline="") as file:
             table = csv.writer(file)
             table.writerow(columns)

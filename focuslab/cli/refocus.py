@@ -114,7 +114,7 @@ def refocus(
 
 
 def _stack_of(name: str, planes: dict[tuple[int, ...], Path], axes: str, optics: dict[str, float | None]) -> FocalStack:
-    return stack_of_files(name, planes, axes).calibrated(**optics)
+    return stack_of_files(name, planes, axes, pixel_size_um=optics["pixel_size_um"]).calibrated(**optics)
 
 
 def _jobs(

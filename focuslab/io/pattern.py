@@ -5,6 +5,7 @@ stack; ``{}`` matches text that is ignored.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from focuslab.errors import ImageError, RequestError
 from focuslab.io.reading import read
 from focuslab.stack import Calibration, FocalStack
 
-__all__ = ["files_of_pattern", "read_pattern", "stack_of_files"]
+__all__ = ["files_of_pattern", "read_pattern", "regex_of", "stack_of_files", "well_in"]
 
 
 def read_pattern(folder: str | Path, pattern: str) -> dict[str, FocalStack]:
@@ -54,13 +55,13 @@ def files_of_pattern(folder: str | Path, pattern: str) -> tuple[str, dict[str, d
     ImageError
         If two files would be the same plane.
     """
-    fields = re.findall(r"\{(\w*)\}", pattern)
+    fields = list(dict.fromkeys(re.findall(r"\{(\w*)\}", pattern)))
     axes = "".join(a for a in "TCZ" if a.lower() in fields)
     if not axes:
         raise RequestError(
             f"The pattern {pattern!r} needs a field {{z}}, {{c}} or {{t}}, for instance '{{well}}_z{{z}}.tif'."
         )
-    expression = "".join(_regex(part) for part in re.split(r"(\{\w*\})", pattern))
+    expression = regex_of(pattern, _of_field)
     groups: dict[str, dict[tuple[int, ...], Path]] = {}
     root = Path(folder)
     for path in sorted(root.rglob("*")):
@@ -82,22 +83,50 @@ def files_of_pattern(folder: str | Path, pattern: str) -> tuple[str, dict[str, d
 
 def well_in(name: str, pattern: str) -> str | None:
     """Well in the name of a stack, None if the pattern names none or the name's parts cannot be told apart."""
-    naming = [field for field in re.findall(r"\{(\w+)\}", pattern) if field not in ("z", "c", "t")]
+    fields = dict.fromkeys(re.findall(r"\{(\w+)\}", pattern))
+    naming = [field for field in fields if field not in ("z", "c", "t")]
     parts = name.split("_")
     return parts[naming.index("well")] if "well" in naming and len(parts) == len(naming) else None
 
 
-def _regex(part: str) -> str:
-    if not re.fullmatch(r"\{\w*\}", part):
-        return re.escape(part)
-    field = part[1:-1]
-    if not field:
-        return ".*?"
-    return rf"(?P<{field}>\d+)" if field in ("z", "c", "t") else rf"(?P<{field}>.+?)"
+def regex_of(pattern: str, of_field: Callable[[str], str]) -> str:
+    """Regular expression of a pattern; a field that comes again says the same again.
+
+    Parameters
+    ----------
+    pattern
+        Text with fields in braces, ``{}`` for anything.
+    of_field
+        Expression of what a field may be, by its name.
+
+    Raises
+    ------
+    RequestError
+        If a field has an impossible name.
+    """
+    said: list[str] = []
+    seen: set[str] = set()
+    for part in re.split(r"(\{\w*\})", pattern):
+        if not re.fullmatch(r"\{\w*\}", part):
+            said.append(re.escape(part))
+        elif not (field := part[1:-1]):
+            said.append(".*?")
+        elif not field.isidentifier():
+            raise RequestError(f"A field of a pattern has a name that begins with a letter, {pattern!r} has {part}.")
+        else:
+            said.append(f"(?P={field})" if field in seen else f"(?P<{field}>{of_field(field)})")
+            seen.add(field)
+    return "".join(said)
 
 
-def stack_of_files(name: str, files: dict[tuple[int, ...], Path], axes: str) -> FocalStack:
-    """Lazy stack of one file per plane.
+def _of_field(field: str) -> str:
+    return r"\d+" if field in ("z", "c", "t") else ".+?"
+
+
+def stack_of_files(
+    name: str, files: dict[tuple[int, ...], Path], axes: str, *, pixel_size_um: float | None = None
+) -> FocalStack:
+    """Lazy stack of one file per plane; `pixel_size_um` as for `read`.
 
     Raises
     ------
@@ -110,10 +139,11 @@ def stack_of_files(name: str, files: dict[tuple[int, ...], Path], axes: str) -> 
     lacking = [dict(zip(axes.lower(), key, strict=True)) for key in grid.values() if key not in files]
     if lacking:
         raise ImageError(f"The stack {name!r} lacks {len(lacking)} of {len(grid)} planes, the first at {lacking[0]}.")
-    first = read(files[grid[(0,) * len(axes)]])
+    first = read(files[grid[(0,) * len(axes)]], pixel_size_um=pixel_size_um)
     if first.axes != "YX":
         raise ImageError(f"The files of {name!r} must hold one plane each, got axes {first.axes}.")
-    pixels = _Files({where: files[key] for where, key in grid.items()}, (*shape, *first.shape), first.dtype)
+    found = {where: files[key] for where, key in grid.items()}
+    pixels = _Files(found, (*shape, *first.shape), first.dtype, pixel_size_um)
     said = first.calibration
     alike = Calibration(pixel_size_um=said.pixel_size_um, na=said.na, index=said.index)  # in all channels
     if "C" not in axes:
@@ -124,8 +154,14 @@ def stack_of_files(name: str, files: dict[tuple[int, ...], Path], axes: str) -> 
 class _Files:
     """Pixels of one file per plane, each opened when it is needed."""
 
-    def __init__(self, files: dict[tuple[int, ...], Path], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._files, self.shape, self.dtype = files, shape, dtype
+    def __init__(
+        self,
+        files: dict[tuple[int, ...], Path],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        pixel_size_um: float | None,
+    ) -> None:
+        self._files, self.shape, self.dtype, self._pixel_size_um = files, shape, dtype, pixel_size_um
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         array = self[()]
@@ -142,7 +178,7 @@ class _Files:
         planes = []
         for where in np.ndindex(*(len(p) for p in picks)):
             path = self._files[tuple(int(p[k]) for p, k in zip(picks, where, strict=True))]
-            stack = read(path)
+            stack = read(path, pixel_size_um=self._pixel_size_um)
             if stack.shape != self.shape[-2:] or stack.dtype != self.dtype:
                 raise ImageError(
                     f"{path.name} is {stack.shape} {stack.dtype}, the first plane of its stack "

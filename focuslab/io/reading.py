@@ -73,6 +73,13 @@ def read(
     """
     path = Path(path)
     if path.is_dir() and is_zarr(path):
+        if axes or focus_axis or series is not None:
+            raise ImageError(
+                f"{path.name} is an OME-Zarr, which names its axes itself and holds one image: leave out --axes, "
+                "--focus-axis and --series."
+            )
+        if is_plate(path):
+            raise ImageError(f"{path.name} is a plate: name one of its fields, for instance {path.name}/B/3/0.")
         stack = open_zarr(path)
         return stack if pixel_size_um is None else stack.calibrated(pixel_size_um=pixel_size_um)
     if not path.is_file():
@@ -231,7 +238,8 @@ def _described(tiff: tifffile.TiffFile, number: int, *, any_unit: bool) -> tuple
     """Calibration, family and provenance of an image; of `any_unit`, lengths in unknown units are not known."""
     if tiff.is_ome and tiff.ome_metadata:
         xml = tiff.ome_metadata
-        return ome_calibration(xml, number, any_unit=any_unit), "ome", _ome_provenance(xml)
+        said = _ome_notes(xml)
+        return completed(ome_calibration(xml, number, any_unit=any_unit), said), "ome", said.get("provenance", {})
     if tiff.is_imagej:
         said = own_notes(str((tiff.imagej_metadata or {}).get("focuslab", "")))
         return completed(imagej_calibration(tiff, any_unit=any_unit), said), "imagej", said.get("provenance", {})
@@ -239,16 +247,21 @@ def _described(tiff: tifffile.TiffFile, number: int, *, any_unit: bool) -> tuple
     return completed(Calibration(), said), "tiff", said.get("provenance", {})
 
 
-def _ome_provenance(xml: str) -> dict[str, Any]:
+def _ome_notes(xml: str) -> dict[str, Any]:
+    """What FocusLab wrote of provenance and calibration into the annotation of an OME-XML document."""
     try:
         root = ET.fromstring(xml)
     except ET.ParseError:  # of another program; its pixels are read all the same
         return {}
-    for element in root.iter():
-        if element.tag.endswith("}M") and element.get("K") == "focuslab" and element.text:
-            said = json.loads(element.text)
-            return said if isinstance(said, dict) else {}
-    return {}
+    notes: dict[str, Any] = {}
+    for annotation in root.iter():
+        if annotation.tag.endswith("}MapAnnotation") and annotation.get("Namespace") == "focuslab":
+            for element in annotation.iter():
+                if element.get("K") in ("focuslab", "calibration") and element.text:
+                    said = json.loads(element.text)
+                    key = "provenance" if element.get("K") == "focuslab" else "calibration"
+                    notes[key] = said if isinstance(said, dict) else {}
+    return notes
 
 
 class _Reordered:
@@ -268,6 +281,6 @@ class _Reordered:
         index = index + (slice(None),) * (len(self.shape) - len(index))
         inner: list[Any] = [slice(None)] * len(index)
         for at, i in zip(self._order, index, strict=True):
-            inner[at] = slice(i, i + 1) if isinstance(i, int | np.integer) else i
+            inner[at] = slice(i, i + 1 or None) if isinstance(i, int | np.integer) else i
         array = np.asarray(self._pixels[tuple(inner)]).transpose(self._order)
         return array[tuple(0 if isinstance(i, int | np.integer) else slice(None) for i in index)]

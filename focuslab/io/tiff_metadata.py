@@ -14,7 +14,16 @@ import tifffile
 from focuslab.errors import CalibrationError
 from focuslab.stack import Calibration
 
-__all__ = ["imagej_calibration", "micrometres", "ome_calibration", "ome_metadata"]
+__all__ = [
+    "completed",
+    "imagej_calibration",
+    "micrometres",
+    "ome_calibration",
+    "ome_cannot_say",
+    "ome_metadata",
+    "own_notes",
+    "with_objective",
+]
 
 _UNITS = {
     "um": 1.0,
@@ -128,13 +137,14 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
 
     channels = pixels.findall(f"{space}Channel")
     waves = tuple(
-        micrometres(_number(c.get("EmissionWavelength")), c.get("EmissionWavelengthUnit", "nm")) for c in channels
+        micrometres(_number(c.get("EmissionWavelength")), c.get("EmissionWavelengthUnit", "nm"), any_unit=True)
+        for c in channels
     )
     names = tuple(c.get("Name") or f"channel {i}" for i, c in enumerate(channels))
     settings = images[image].find(f"{space}ObjectiveSettings")
     lenses = {lens.get("ID"): lens for lens in root.iter(f"{space}Objective")}
     lens = lenses.get(settings.get("ID")) if settings is not None else next(iter(lenses.values()), None)
-    index = _number(settings.get("RefractiveIndex")) if settings is not None else None
+    index = _positive(settings.get("RefractiveIndex")) if settings is not None else None
     immersion = {"Air": 1.0, "Water": 1.33, "WaterDipping": 1.33, "Oil": 1.518, "Glycerol": 1.47}
     if index is None and lens is not None:
         index = immersion.get(lens.get("Immersion", ""))
@@ -144,7 +154,7 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
         pixel_size_um=_square(size("X"), size("Y")),
         z_step_um=size("Z"),
         time_step_s=step * seconds if step and seconds else None,
-        na=_number(lens.get("LensNA")) if lens is not None else None,
+        na=_positive(lens.get("LensNA")) if lens is not None else None,
         index=index,
         wavelengths_um=waves if any(waves) else (),
         channel_names=names if any(c.get("Name") for c in channels) else (),
@@ -173,6 +183,13 @@ def ome_metadata(calibration: Calibration, axes: str, channels: int) -> dict[str
     return said
 
 
+def ome_cannot_say(calibration: Calibration) -> dict[str, float]:
+    """What of a calibration OME-XML has no place for."""
+    index = calibration.index if calibration.na is None else None  # it stands beside an objective
+    said = {"thickness_um": calibration.thickness_um, "index": index}
+    return {name: value for name, value in said.items() if value is not None}
+
+
 def with_objective(xml: str, calibration: Calibration) -> str:
     """Add the objective (NA, immersion index) to an OME-XML document that tifffile wrote."""
     if calibration.na is None:
@@ -182,6 +199,12 @@ def with_objective(xml: str, calibration: Calibration) -> str:
     settings = f'<InstrumentRef ID="Instrument:0"/><ObjectiveSettings ID="Objective:0"{index}/>'
     xml = xml.replace("<Image ", lens + "<Image ", 1)
     return xml.replace("<Pixels ", settings + "<Pixels ", 1)
+
+
+def _positive(text: str | None) -> float | None:
+    """A number that means something: microscopes write 0 where they do not know."""
+    value = _number(text)
+    return value if value is not None and 0 < value < math.inf else None
 
 
 def _number(text: str | None) -> float | None:

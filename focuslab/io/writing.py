@@ -23,13 +23,14 @@ from focuslab.errors import ImageError, OutputError
 from focuslab.io.destination import check_destination, check_room, sidecar_path
 from focuslab.io.ome_zarr import ZarrWriter
 from focuslab.io.plates import plate_of
-from focuslab.io.tiff_metadata import ome_metadata, with_objective
+from focuslab.io.tiff_metadata import ome_cannot_say, ome_metadata, with_objective
 from focuslab.stack import Calibration, FocalStack
 
-__all__ = ["StackWriter", "write", "writer_of"]
+__all__ = ["StackWriter", "ome_can_hold", "write", "writer_of"]
 
 _IMAGEJ_ORDER = "TZCYX"
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
+_NOT_OME = ("int64", "uint64", "float16")  # types of pixels that OME-XML has no name for
 _CLASSIC_LIMIT = 2**32 - 2**25  # bytes
 
 
@@ -56,6 +57,11 @@ def write(path: str | Path, stack: FocalStack, *, overwrite: bool = False) -> Pa
             writer.array[index] = stack.plane(index)
         writer.provenance = stack.provenance
     return writer.path
+
+
+def ome_can_hold(dtype: np.dtype[Any]) -> bool:
+    """Whether OME-TIFF knows a type of pixels."""
+    return dtype.name not in _NOT_OME
 
 
 def writer_of(path: str | Path, like: FocalStack, *, overwrite: bool = False) -> "StackWriter | ZarrWriter":
@@ -89,9 +95,11 @@ class StackWriter:
             self.array = self._lay_out(nbytes)
         except OutputError:
             raise
-        except (OSError, ValueError) as error:
+        except BaseException as error:
             self._discard()
-            raise OutputError(f"{self.path} cannot be written: {error}.") from error
+            if isinstance(error, OSError | ValueError):
+                raise OutputError(f"{self.path} cannot be written: {error}.") from error
+            raise
         return self
 
     def __exit__(
@@ -114,9 +122,11 @@ class StackWriter:
             sidecar_draft.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n")
             self._draft.replace(self.path)
             sidecar_draft.replace(sidecar)
-        except OSError as failure:
+        except BaseException as failure:
             self._discard()
-            raise OutputError(f"{self.path} cannot be written: {failure}.") from failure
+            if isinstance(failure, OSError):
+                raise OutputError(f"{self.path} cannot be written: {failure}.") from failure
+            raise
 
     def _discard(self) -> None:
         for leftover in (self._draft, self._draft.with_name(f"{self._draft.name}.json")):
@@ -162,9 +172,11 @@ class StackWriter:
             old = tiff.pages.first.description
         if self._family == "ome":
             xml = with_objective(old, self._like.calibration)
+            unsaid = json.dumps(ome_cannot_say(self._like.calibration))
             note = (
                 '<StructuredAnnotations><MapAnnotation ID="Annotation:focuslab" Namespace="focuslab"><Value>'
-                f'<M K="focuslab">{escape(said)}</M></Value></MapAnnotation></StructuredAnnotations></OME>'
+                f'<M K="focuslab">{escape(said)}</M><M K="calibration">{escape(unsaid)}</M>'
+                "</Value></MapAnnotation></StructuredAnnotations></OME>"
             )
             new = xml.replace("</OME>", note).encode()
             if self.provenance:  # the same picture, made again, is the same file
@@ -181,10 +193,18 @@ class StackWriter:
 
 
 def _family(path: Path, stack: FocalStack) -> str:
+    named = ome_can_hold(stack.dtype)
     if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        if not named:
+            raise ImageError(
+                f"OME-TIFF has no pixels of type {stack.dtype}: let the name of {path.name} end in .tif or .zarr, or "
+                "convert the image to float32 or to integers of 32 bits."
+            )
         return "ome"
     if path.suffix.lower() not in (".tif", ".tiff"):
         raise ImageError(f"Images are written as TIFF: {path.name} must end in .tif, .tiff, .ome.tif or .zarr.")
+    if not named:
+        return "tiff"
     nbytes = int(np.prod(stack.shape, dtype=object)) * stack.dtype.itemsize
     if stack.family == "zarr":
         return "ome"

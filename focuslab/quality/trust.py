@@ -100,8 +100,8 @@ def finest_period_px(plane: NDArray[Any], optics: Optics) -> float:
     ring = (torch.hypot(fy[:, None], fx[None, :]) * 2 * _RINGS).long().flatten()
     total = torch.zeros(int(ring.max()) + 1).index_add_(0, ring, power.flatten())
     count = torch.zeros(int(ring.max()) + 1).index_add_(0, ring, torch.ones(ring.shape))
-    mean = (total / count.clamp(min=1))[1:_RINGS]  # the mean of the plane is no detail
-    lost = torch.nonzero(mean < 2 * noise)
+    mean, known = (total / count.clamp(min=1))[1:_RINGS], count[1:_RINGS] > 0  # the mean of the plane is no detail
+    lost = torch.nonzero(known & (mean < 2 * noise))
     last = int(lost[0]) if len(lost) else _RINGS - 1
     finest = min((last + 0.5) / (2 * _RINGS), 2 * optics.na * optics.pixel_size_um / optics.wavelength_um)
     return 1 / finest if last > 0 else math.inf

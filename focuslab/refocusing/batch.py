@@ -1,6 +1,7 @@
 """Many images through one engine, each into its own file; one that fails is reported and the others go on."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,8 @@ def jobs_of(
     files: Sequence[Path], output: Path, opened: Callable[[Path], FocalStack] = read, *, below: Path | None = None
 ) -> list[Job]:
     """Jobs that write every file under its own name into a folder, keeping subfolders `below` one."""
-    targets = [output / (path.relative_to(below) if below is not None else path.name) for path in files]
+    names = [path.relative_to(below) if below is not None else Path(path.name) for path in files]
+    targets = [output / (name if _tells_format(name) else f"{name}.ome.zarr") for name in names]
     return [
         Job(_name(path, below), lambda path=path: opened(path), target, path)  # type: ignore[misc]
         for path, target in zip(files, targets, strict=True)
@@ -86,15 +88,19 @@ def check_targets(jobs: Sequence[Job]) -> None:
         If two results would have the same name, or share the record of their provenance.
     """
     targets = [job.target for job in jobs]
-    twice = sorted({t.name for t in targets if targets.count(t) > 1})
-    if twice:
+    if twice := [target.name for target, count in Counter(targets).items() if count > 1]:
         raise RequestError(f"Several inputs are called {twice[0]}: refocus them into different folders.")
-    records = [sidecar_path(t) for t in targets]
-    if shared := [t.name for t, record in zip(targets, records, strict=True) if records.count(record) > 1]:
+    records = Counter(sidecar_path(target) for target in targets)
+    if shared := [target.name for target in targets if records[sidecar_path(target)] > 1]:
         raise RequestError(
             f"{shared[0]} and {shared[1]} would share one record of their provenance: rename one of them, or refocus "
             "them into different folders."
         )
+
+
+def _tells_format(name: Path) -> bool:
+    """Whether a file is written by its name; the folder of a Zarr image may be called anything."""
+    return name.suffix.lower() in (".tif", ".tiff", ".zarr") or plate_of(name) is not None
 
 
 def _name(path: Path, below: Path | None) -> str:

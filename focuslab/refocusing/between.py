@@ -21,12 +21,10 @@ from focuslab.errors import ImageError, RequestError
 from focuslab.models.latent import between_codes
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts
-from focuslab.refocusing.intensity import measure_map
-from focuslab.refocusing.levels import estimate_level
-from focuslab.refocusing.plan import SMALLEST, StackPlan, known_optics, plane_facts
+from focuslab.refocusing.intensity import IntensityMap, measure_map
+from focuslab.refocusing.plan import SMALLEST, Estimates, StackPlan, known_optics, plane_facts, tell_uncalibrated
 from focuslab.refocusing.progress import Progress
 from focuslab.refocusing.request import RefocusRequest
-from focuslab.refocusing.sampling import structured_windows
 from focuslab.refocusing.steps import DEFAULT_TILE, Tally, fill
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.stack import FocalStack
@@ -105,13 +103,17 @@ def between_steps(
     wanted = [index for index in view.planes() if only is None or index in only]
     total, done = len(wanted) * stack.plane_shape[0] * stack.plane_shape[1], 0
     records: list[dict[str, Any]] = []
+    estimates, maps = Estimates(stack, engine.model), dict[int, IntensityMap]()
+    tell_uncalibrated(plan, stack, every)
     for index in wanted:
         ends = tuple((*index[:z_axis], z, *index[z_axis:]) for z in (plane_a, plane_b))
         channel = stack.position(ends[0], "C")
         microscope = every[channel] or Optics.nominal()
-        known = [_level(stack, e, one, microscope, engine, plan) for e, one in zip(ends, said, strict=True)]
+        known = [_level(stack, e, one, microscope, estimates, plan) for e, one in zip(ends, said, strict=True)]
         levels = [level for level, _ in known]
-        intensity = measure_map(stack, [i for i in stack.planes() if stack.position(i, "C") == channel])
+        if channel not in maps:
+            maps[channel] = measure_map(stack, [i for i in stack.planes() if stack.position(i, "C") == channel])
+        intensity = maps[channel]
         if intensity.blank:
             plan.note("A blank image has nothing to refocus and is copied unchanged.")
             out[index] = stack.plane(ends[0])
@@ -171,7 +173,12 @@ def _check(stack: FocalStack, a: int, b: int, t: float) -> None:
 
 
 def _level(
-    stack: FocalStack, index: tuple[int, ...], said: RefocusRequest, optics: Optics, engine: Engine, plan: StackPlan
+    stack: FocalStack,
+    index: tuple[int, ...],
+    said: RefocusRequest,
+    optics: Optics,
+    estimates: Estimates,
+    plan: StackPlan,
 ) -> tuple[float, float]:
     """Blur level of one of the two planes, px, and its doubt: as said, or read from it."""
     largest = min(stack.plane_shape) / 2
@@ -182,12 +189,12 @@ def _level(
                 "optics, the pixel size and the level."
             )
         return level, said.doubt_of(None)
-    found = estimate_level(structured_windows(stack, index), engine.model, optics)
+    found = estimates.of(index, optics)
     if not found.found:
         z = stack.position(index, "Z")
         plan.note(f"No structure in focal plane {z}: it is taken to be in focus; say its level if it is known.")
     plan.note("Levels were estimated: that both planes lie on the same side of focus could not be checked.")
-    return min(found.level_px, largest, engine.model.card.levels_px[1]), said.doubt_of(found)
+    return min(found.level_px, largest, estimates.largest), said.doubt_of(found)
 
 
 def _renderer(

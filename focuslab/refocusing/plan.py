@@ -15,7 +15,16 @@ from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.sampling import structured_windows
 from focuslab.stack import FocalStack
 
-__all__ = ["PlanePlan", "StackPlan", "known_optics", "plan_refocus", "plane_facts"]
+__all__ = [
+    "SMALLEST",
+    "Estimates",
+    "PlanePlan",
+    "StackPlan",
+    "known_optics",
+    "plan_refocus",
+    "plane_facts",
+    "tell_uncalibrated",
+]
 
 SMALLEST = 16  # px
 _COARSEST = 3.0  # sampling c that a microscope may have: binned by four at NA 0.75 it is 1.9
@@ -74,14 +83,8 @@ def plan_refocus(
     every = known_optics(stack, optics)
     request.check(stack, every)
     plan = StackPlan()
-    if any(o is None for o in every.values()):
-        lacking = ", ".join(stack.calibration.missing())
-        plan.note(
-            "Not calibrated: levels and shifts are in px of blur radius, for a nominal sampling of c = 0.6"
-            + (f" ({lacking} unknown)." if lacking else ".")
-            + (" Without them the thickness of the specimen cannot be used." if stack.calibration.thickness_um else "")
-        )
-    estimates = _Estimates(stack, model)
+    tell_uncalibrated(plan, stack, every)
+    estimates = Estimates(stack, model)
     for channel, known in every.items():
         microscope = known or Optics.nominal()
         every_plane = [i for i in stack.planes() if stack.position(i, "C") == channel]
@@ -100,6 +103,17 @@ def plan_refocus(
     _tell_unsure(plan, stack)
     plan.planes.sort(key=lambda p: p.index)
     return plan
+
+
+def tell_uncalibrated(plan: StackPlan, stack: FocalStack, every: dict[int, Optics | None]) -> None:
+    """Say so where the microscope of any channel is not known."""
+    if any(o is None for o in every.values()):
+        lacking = ", ".join(stack.calibration.missing())
+        plan.note(
+            "Not calibrated: levels and shifts are in px of blur radius, for a nominal sampling of c = 0.6"
+            + (f" ({lacking} unknown)." if lacking else ".")
+            + (" Without them the thickness of the specimen cannot be used." if stack.calibration.thickness_um else "")
+        )
 
 
 def plane_facts(
@@ -123,7 +137,7 @@ def _plan_plane(
     request: RefocusRequest,
     optics: Optics,
     intensity: IntensityMap,
-    estimates: "_Estimates",
+    estimates: "Estimates",
     plan: StackPlan,
 ) -> PlanePlan:
     level, estimate = request.given_level(stack, index, optics), None
@@ -182,7 +196,7 @@ def _tell_unsure(plan: StackPlan, stack: FocalStack) -> None:
     )
 
 
-class _Estimates:
+class Estimates:
     """Estimated levels: one for each channel and focal plane, shared by all time points."""
 
     def __init__(self, stack: FocalStack, model: Model) -> None:
@@ -191,6 +205,7 @@ class _Estimates:
         self._known: dict[tuple[int, int], LevelEstimate] = {}
 
     def of(self, index: tuple[int, ...], optics: Optics) -> LevelEstimate:
+        """Level of a plane, from up to four of its time points."""
         stack = self._stack
         key = (stack.position(index, "C"), stack.position(index, "Z"))
         if key not in self._known:

@@ -126,8 +126,9 @@ def between(
     ndarray (Y, X)
         Same dtype.
     """
-    if a.shape != b.shape or a.dtype != b.dtype:
-        raise ImageError(f"Two planes of one field are needed, got {a.shape} {a.dtype} and {b.shape} {b.dtype}.")
+    a, b = np.asarray(a), np.asarray(b)
+    if a.ndim != 2 or a.shape != b.shape or a.dtype != b.dtype:
+        raise ImageError(f"Two planes (Y, X) of one field are needed, got {a.shape} {a.dtype} and {b.shape} {b.dtype}.")
     stack = FocalStack(np.stack([a, b]), "ZYX")
     engine = Engine(model if isinstance(model, Model) else load_model(model), device)
     out = np.empty(a.shape, a.dtype)

@@ -8,6 +8,7 @@ import numpy as np
 
 from focuslab.errors import FocusLabError, ImageError, RequestError
 from focuslab.io import well_of
+from focuslab.io.pattern import regex_of
 from focuslab.models.bundle import Model
 from focuslab.refocusing.batch import Job
 from focuslab.refocusing.survey import PlaneFocus, focus_curve_steps
@@ -77,8 +78,7 @@ class Wells:
             raise RequestError(
                 f"A pattern of wells names a {{well}}, for instance '{{well}}_s{{field}}.tif'; got {pattern!r}."
             )
-        parts = (_part(part) for part in re.split(r"(\{\w*\})", pattern))
-        self._pattern = re.compile("".join(parts))
+        self._pattern = re.compile(regex_of(pattern, _of_field))
 
     def of(self, name: str) -> tuple[str | None, str | None]:
         """Well, such as ``B03``, and field of a file name; None where it says none."""
@@ -139,9 +139,5 @@ def _row(name: str, well: str | None, field: str | None, place: dict[str, int], 
     )
 
 
-def _part(part: str) -> str:
-    """Regular expression of a piece of a pattern."""
-    if not part.startswith("{"):
-        return re.escape(part)
-    name = part[1:-1]
-    return f"(?P<{name}>[A-Za-z0-9]+)" if name in ("well", "field") else ".*?"
+def _of_field(name: str) -> str:
+    return "[A-Za-z0-9]+" if name in ("well", "field") else ".*?"

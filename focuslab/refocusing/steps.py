@@ -137,7 +137,7 @@ def fill(
     tile: int,
     plan: StackPlan,
 ) -> Iterator[int]:
-    """Render one plane tile by tile; a tile that does not fit into memory is cut in four."""
+    """Render one plane tile by tile; a tile that does not fit into memory is cut into halves or quarters."""
     waiting = list(tiles(stack.plane_shape, max(tile // GRID, 1) * GRID))[::-1]
     while waiting:
         part = waiting.pop()

@@ -113,7 +113,11 @@ def focal_stack_steps(
     plan = yield from told(plan_refocus(stack, asked, engine.model, only=[index]), lambda _: Progress(0, 1))
     facts = plan.planes[0].facts
     if facts is None:
-        raise RequestError("This plane has no structure whose level could be read: say how blurred it is, or take one.")
+        if request.level_px is not None:
+            raise RequestError("This channel is blank: all of its pixels are alike, and there is nothing to blur.")
+        raise RequestError(
+            "This plane has no structure whose blur level could be read: give its level, or choose another plane."
+        )
     distances = request.distances
     levels = [microscope.radius_px(d) if request.unit == "um" else abs(float(d)) for d in distances]
     levels = _possible(levels, facts, request.way, engine.model, plan)

@@ -81,6 +81,9 @@ class ApplyBox(QWidget):
             show_warning("There is no image to refocus: choose one under Image.")
             return
         layer, asked = wished
+        if asked.scope == PLANE and asked.image.colours:
+            show_warning(f"A colour picture is refocused in all of its colours: apply it to {STACK!r}.")
+            return
         if self.job.running:
             show_warning("One job is running already: wait for it, or cancel it.")
             return
@@ -135,7 +138,7 @@ class ApplyBox(QWidget):
         )
         if not path:
             return
-        final = result_path(Path(path))
+        final = result_path(Path(path), self.result.data.dtype)
         if final != Path(path) and final.exists():  # the dialog has asked about another name
             answer = QMessageBox.question(self, "Save as OME-TIFF", f"{final.name} exists already. Replace it?")
             if answer != QMessageBox.StandardButton.Yes:
@@ -144,7 +147,7 @@ class ApplyBox(QWidget):
 
     def save_to(self, path: Path) -> None:
         """Write the result in the background; never over a file that a layer is drawn from."""
-        final = result_path(path).resolve()
+        final = result_path(path, self.result.data.dtype).resolve()
         if any(final == place for layer in self.viewer.layers for place in places_of(layer)):
             show_warning(f"{final.name} is open in this viewer: save the result under another name.")
             return
@@ -158,5 +161,4 @@ class ApplyBox(QWidget):
             f"Saving {final.name}",
             lambda: write_steps([(final, stack)]),
             lambda _: show_info(f"Saved {final.name}."),
-            total=1,
         )

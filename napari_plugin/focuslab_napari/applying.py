@@ -1,5 +1,6 @@
 """Applying a shift to planes of a layer, and saving what came out, without Qt."""
 
+import re
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,8 +99,8 @@ def apply_steps(session: Session, asked: Application) -> Generator[Any, None, tu
         doubt=asked.estimate.doubt if asked.doubt is None and asked.estimate is not None else asked.doubt,
         **where,
     )
-    only = set(planes_in(stack, asked.index, asked.scope))
-    out: Any = _OnePlane(stack) if asked.scope == PLANE else _copy(stack, only)
+    only = set(planes_in(asked.image, asked.index, asked.scope))
+    out: Any = _OnePlane(stack) if asked.scope == PLANE else (yield from _copy(stack, only))
     engine = session.engine(asked.model, asked.device)
     steps = refocus_steps(stack, request, engine, out, keep_nan=True, tile=int(preference("tile")) // 8 * 8, only=only)
     provenance = yield from steps
@@ -150,37 +151,49 @@ def layer_stack(layer: Any) -> FocalStack:
     return replace(image.stack, calibration=calibration, provenance=said.get("provenance", {}), family="ome")
 
 
-def write_steps(stacks: Sequence[tuple[Path, FocalStack]]) -> Generator[Path, None, Sequence[tuple[Path, FocalStack]]]:
-    """Write stacks as OME-TIFF, in any thread; yields the path of each.
+def write_steps(stacks: Sequence[tuple[Path, FocalStack]]) -> Generator[Any, None, Sequence[tuple[Path, FocalStack]]]:
+    """Write stacks as TIFF, plane by plane, in any thread; one that is left half-way leaves no file.
 
     Raises
     ------
     OutputError
         If one cannot be written.
     """
-    from focuslab.io import write
+    from focuslab.io import writer_of
+    from focuslab.refocusing.progress import Progress
 
+    total, done = sum(len(list(stack.planes())) for _, stack in stacks), 0
     for path, stack in stacks:
-        yield write(result_path(path), stack, overwrite=True)
+        with writer_of(result_path(path, stack.dtype), stack, overwrite=True) as writer:
+            for index in stack.planes():
+                writer.array[index] = stack.plane(index)
+                done += 1
+                yield Progress(done, total)
+            writer.provenance = stack.provenance
     return stacks
 
 
-def result_path(path: Path) -> Path:
-    """Path that a result is written to: an OME-TIFF has its own ending."""
-    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
-        return path
-    return path.with_name(f"{path.name.split('.tif')[0]}.ome.tif")
+def result_path(path: Path, dtype: Any) -> Path:
+    """Path that a result is written to: an OME-TIFF has its own ending, and not all types of pixels."""
+    from focuslab.io.writing import ome_can_hold
+
+    stem = re.split(r"(\.ome)?\.tiff?$", path.name, flags=re.IGNORECASE)[0]
+    return path.with_name(f"{stem}{'.ome' * ome_can_hold(np.dtype(dtype))}.tif")
 
 
-def planes_in(stack: FocalStack, index: tuple[int, ...], scope: str) -> list[tuple[int, ...]]:
-    """Indices of the planes in a scope around a plane."""
+def planes_in(image: LayerImage, index: tuple[int, ...], scope: str) -> list[tuple[int, ...]]:
+    """Indices of the planes in a scope around a plane; of a colour picture in all of its colours."""
+    stack = image.stack
     if scope == ALL:
         return list(stack.planes())
-    return [index] if scope == PLANE else stack.line(index, "Z")
+    colours = stack.line(index, "C") if image.colours else [index]
+    return colours if scope == PLANE else [plane for colour in colours for plane in stack.line(colour, "Z")]
 
 
-def _copy(stack: FocalStack, only: Collection[tuple[int, ...]]) -> NDArray[Any]:
-    """Array to write into; what is out of scope is as it was."""
+def _copy(stack: FocalStack, only: Collection[tuple[int, ...]]) -> Generator[Any, None, NDArray[Any]]:
+    """Array to write into; what is out of scope is as it was. Yields after every plane, so that it can be left."""
+    from focuslab.refocusing.progress import Progress
+
     try:
         out = np.empty(stack.shape, stack.dtype)
     except MemoryError as error:
@@ -189,6 +202,7 @@ def _copy(stack: FocalStack, only: Collection[tuple[int, ...]]) -> NDArray[Any]:
         ) from error
     for index in set(stack.planes()).difference(only):
         out[index] = stack.plane(index)
+        yield Progress(0, 1)
     return out
 
 

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QSlider,
 from focuslab.optics.optics import Optics
 from focuslab_napari.jobs import JobBar
 from focuslab_napari.preview import LivePreview
-from focuslab_napari.results import put_result, same_place
+from focuslab_napari.results import corner_place, put_result, stacked_place
 from focuslab_napari.session import Move, Session, ViewRequest
 
 __all__ = ["CompareBox", "sheet_moves", "sheet_steps"]
@@ -109,21 +109,15 @@ class CompareBox(QWidget):
     def _put(self, layer: Any, request: ViewRequest, moves: list[Move], sheet: Any) -> None:
         if layer not in self.viewer.layers:
             return
-        place = same_place(layer, (layer.ndim - 2, layer.ndim - 1))
-        bins, corner = request.bins(sheet), request.corner(sheet)
-        step = abs(moves[1].value - moves[0].value) or 1.0
+        place = corner_place(layer, request.corner(sheet), request.bins(sheet))
+        unit = "um" if moves[0].unit == "um" else "pixel"
         put_result(
             self.viewer,
             layer,
             "contact sheet",
             sheet,
             {"operation": "contact sheet", "shifts": [round(m.value, 4) for m in moves], "unit": moves[0].unit},
-            scale=(step, *(bins * place["scale"])),
-            translate=(moves[0].value, *(place["translate"] + place["scale"] * corner)),
-            rotate=np.eye(3),
-            shear=np.zeros(3),
-            affine=np.eye(4),
-            units=(place["units"][0], *place["units"]),
+            **stacked_place(place, unit, abs(moves[1].value - moves[0].value) or 1.0, moves[0].value),
             axis_labels=("shift", *place["axis_labels"]),
         )
 

@@ -1,5 +1,7 @@
 """The focus panel: how blurred the planes of a stack are, where the field is out of focus, and all of it in focus."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from focuslab_napari.preferences import preference
 from focuslab_napari.session import Session
 
 if TYPE_CHECKING:
-    from focuslab.refocusing import PlaneFocus
+    from focuslab.refocusing import Engine, PlaneFocus
 
 __all__ = ["FocusPanel"]
 
@@ -76,9 +78,10 @@ class FocusPanel(Panel):
         planes = image.stack.line(index, self.axis)
         self.found, self._measured, self._by = [], (self.images.content, self.axis), self._told_by()
         self.about.setText("")
+        engine = self._engine()
         self.job.run(
             f"Focus of {layer.name}",
-            lambda: focus_curve_steps(image.stack, planes, self._engine().model),
+            lambda: focus_curve_steps(image.stack, planes, engine().model),
             lambda _: self._say_best(),
             self._add,
             len(planes),
@@ -92,9 +95,10 @@ class FocusPanel(Panel):
             return
         layer, image, index = here
         self.about.setText("")
+        engine = self._engine()
         self.job.run(
             f"Blur map of {layer.name}",
-            lambda: blur_map_steps(image.stack, index, self._engine().model),
+            lambda: blur_map_steps(image.stack, index, engine().model),
             lambda found: self.about.setText(put_blur_map(self.viewer, layer, index, found)),
         )
 
@@ -107,9 +111,10 @@ class FocusPanel(Panel):
         layer, image, index = here
         planes, tile = image.stack.line(index, "Z"), int(preference("tile")) // 8 * 8
         self.about.setText("")
+        engine = self._engine()
         self.job.run(
             f"All in focus of {layer.name}",
-            lambda: all_in_focus_steps(image.stack, planes, self._engine(), tile=tile),
+            lambda: all_in_focus_steps(image.stack, planes, engine(), tile=tile),
             lambda made: self.about.setText(put_all_in_focus(self.viewer, layer, image, index, made)),
         )
 
@@ -140,8 +145,9 @@ class FocusPanel(Panel):
         image = self.images.image
         return (image and image.stack.calibration, self.model.model)
 
-    def _engine(self) -> Any:
-        return self.session.engine(self.model.model, self.model.device)
+    def _engine(self) -> "Callable[[], Engine]":
+        """What makes the engine that is chosen now, in whichever thread."""
+        return partial(self.session.engine, self.model.model, self.model.device)
 
     def _here(self) -> tuple[Any, LayerImage, tuple[int, ...]] | None:
         """Layer, image and plane on screen; None, with a sentence, if there is no image."""

@@ -67,8 +67,9 @@ class ImageBox(QWidget):
 
     @property
     def content(self) -> tuple[Any, ...]:
-        """Name of the chosen layer's pixels as they are now."""
-        layer = self.layer
+        """Name of the chosen layer's pixels as they are now; nothing if there is no layer."""
+        if (layer := self.layer) is None:
+            return ()
         return (layer.unique_id, self._version.get(layer.unique_id, 0), self.image.axes if self.image else "")
 
     def choose(self, layer: Any) -> None:

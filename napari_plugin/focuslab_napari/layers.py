@@ -50,6 +50,11 @@ class LayerImage:
     guessed: bool
     sources: dict[str, str]
 
+    @property
+    def colours(self) -> bool:
+        """Whether the channels are the colours of a picture, which are no axis of its layer."""
+        return "C" in self.stack.axes and "C" not in self.axes
+
     def to_layer(self, array: NDArray[Any], rgb: bool = False) -> NDArray[Any]:
         """Pixels with the axes of the stack, as the layer has its own."""
         own = self.axes + "C" if rgb else self.axes

@@ -1,5 +1,6 @@
 """Which model, on which device."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ class ModelBox(QWidget):
             self.models.addItem(name, name)
         self.models.addItem(_OTHER, None)
         for path in remembered_models():
-            self._list(path)
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # damaged since: not offered
+                self._list(path)
         _news.added.connect(self._list)
         self._known = self.models.currentData()
         self.models.activated.connect(self._chosen)
@@ -93,9 +95,10 @@ class ModelBox(QWidget):
         ModelError
             If it is not a bundle that refocuses.
         """
+        path = str(Path(path))  # as it is listed, with the separators of this system
         announce_model(Path(path))
-        self.models.setCurrentIndex(self.models.findData(str(path)))
-        self._known = str(path)
+        self.models.setCurrentIndex(self.models.findData(path))
+        self._known = path
         self._show()
 
     def _list(self, path: str) -> None:

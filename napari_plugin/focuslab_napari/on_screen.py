@@ -33,7 +33,8 @@ def show_plane(viewer: Any, layer: Any, image: LayerImage, index: tuple[int, ...
     """Move the viewer's sliders to a plane of a layer, by its index in the stack."""
     here = list(plane_on_screen(viewer, layer))
     for axis, at in zip(image.stack.axes[:-2], index, strict=True):
-        here[image.axes.index(axis)] = at
+        if axis in image.axes:  # the channels of a colour picture are no axis of its layer
+            here[image.axes.index(axis)] = at
     world = layer.data_to_world(here)
     for axis in range(layer.ndim - 2):
         viewer.dims.set_point(viewer.dims.ndim - layer.ndim + axis, world[axis])

@@ -37,7 +37,9 @@ def open_file(viewer: Any, path: Path, stack: FocalStack) -> Any:
     layer = viewer.add_image(pixels, **keywords)
     layer.metadata["focuslab"]["path"] = str(path)
     if "Z" in stack.axes:
-        viewer.dims.set_current_step(stack.axes.index("Z"), stack.size("Z") // 2)
+        at = stack.axes.index("Z")
+        middle = layer.data_to_world([n // 2 for n in stack.shape])[at]
+        viewer.dims.set_point(viewer.dims.ndim - layer.ndim + at, middle)  # other layers may have more axes
     return layer
 
 

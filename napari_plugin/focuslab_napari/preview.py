@@ -150,8 +150,8 @@ class LivePreview(QObject):
         """Put a picture over the pixels that it was made from; right of the wipe only."""
         self.shown = (request, counts)
         source = self._source
-        cut = round(self.wipe * counts.shape[1])
-        part = counts[:, min(cut, counts.shape[1] - 1) :]
+        cut = min(round(self.wipe * counts.shape[1]), counts.shape[1] - 1)
+        part = counts[:, cut:]
         bins = request.bins(counts)
         where = corner_place(source, request.corner(counts) + np.array([0, bins * cut]), bins)
         if self.layer is None or self.layer not in self.viewer.layers:

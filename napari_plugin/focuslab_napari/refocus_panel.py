@@ -93,7 +93,7 @@ class RefocusPanel(Panel):
         by_step = self.applying.levels.currentText() == FROM_STEP
         scope = self.applying.scope.currentText()
         # A plane alone is applied at the level that it was seen at; without structure it was seen at none.
-        alone = planes_in(image.stack, self._index(), scope) == [self._index()]
+        alone = planes_in(image, self._index(), scope) == [self._index()]
         seen = alone and not by_step and self.shift.sure
         move = self.pair.move if self._two else self.shift.move
         return layer, Application(
@@ -152,6 +152,7 @@ class RefocusPanel(Panel):
             self.images.close_events,
             self.compare.job.cancel,
             self.trust.job.cancel,
+            self._dragging_camera.stop,
             self.preview.close,
             lambda: self._keys(bind=False),
         )
@@ -230,7 +231,8 @@ class RefocusPanel(Panel):
     def _drawn(self, made: Any) -> None:
         request, picture = made
         if picture.exact:
-            self.model.tell_device(str(self.session.engine(request.model, request.device).device))
+            if device := self.session.device_of(request.model, request.device):
+                self.model.tell_device(device)
             bins = request.bins(picture.counts)
             coarse = f"Preview of {bins} x {bins} px as one; zoom in for the exact picture."
             self.state.setText(coarse if bins > 1 else "")

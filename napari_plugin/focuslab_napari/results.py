@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["corner_place", "places_of", "put_result", "same_place"]
+__all__ = ["corner_place", "places_of", "put_result", "same_place", "stacked_place"]
 
 
 def same_place(layer: Any, kept: Sequence[int] | None = None) -> dict[str, Any]:
@@ -37,6 +37,20 @@ def same_place(layer: Any, kept: Sequence[int] | None = None) -> dict[str, Any]:
         "affine": np.asarray(layer.affine.affine_matrix)[np.ix_(corner, corner)],
         "units": tuple(layer.units[i] for i in kept),
         "axis_labels": tuple(layer.axis_labels[i] for i in kept),
+    }
+
+
+def stacked_place(place: dict[str, Any], unit: str, step: float, start: float) -> dict[str, Any]:
+    """Place of planes (Z, Y, X) that lie one behind the other where `same_place` has a plane (Y, X)."""
+    turn, whole = np.eye(3), np.eye(4)
+    turn[1:, 1:], whole[1:, 1:] = place["rotate"], place["affine"]
+    return {
+        "scale": (step, *place["scale"]),
+        "translate": (start, *place["translate"]),
+        "rotate": turn,
+        "shear": np.zeros(3),
+        "affine": whole,
+        "units": (unit, *place["units"]),
     }
 
 
@@ -97,8 +111,8 @@ def put_result(
     for layer in viewer.layers:
         said = layer.metadata.get("focuslab", {})
         if said.get("result_of") == source.unique_id and said.get("kind") == kind and layer.data.shape == data.shape:
+            layer.metadata["focuslab"] = about  # whoever hears of new pixels reads it
             layer.data = data
-            layer.metadata["focuslab"] = about
             # The user's contrast and colours stay, unless the result has its own.
             for name, value in {**same_place(source, kept), **look}.items():
                 if name not in ("rgb", "visible"):

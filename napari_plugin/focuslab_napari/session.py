@@ -71,7 +71,7 @@ class ViewRequest:
     @property
     def view(self) -> tuple[Any, ...]:
         """What is on screen: requests of one view differ in where to only."""
-        return self.content, self.planes, self.rectangle
+        return self.content, self.planes, self.rectangle, self.model, self.device, self.image.stack.calibration
 
     def bins(self, counts: NDArray[Any]) -> int:
         """Camera pixels per side of one pixel of a picture of the rectangle."""
@@ -128,6 +128,11 @@ class Session:
                 self._levels.clear()
                 self._views.clear()
             return self._engines[model, device]
+
+    def device_of(self, model: str, device: str) -> str | None:
+        """Where a model computes, if it does: never waits for what is computed."""
+        kept = self._engines.get((model, device))
+        return None if kept is None else str(kept.device)
 
     def pictures(self, request: ViewRequest) -> "Iterator[LevelFound | Encoding | Picture]":
         """Levels as they become known, then the pictures; may be left at any yield."""

@@ -42,7 +42,6 @@ class ShiftBox(QWidget):
         self.level.setDecimals(2)
         self.level.setSingleStep(0.5)
         self.level.setKeyboardTracking(False)
-        self.level.setSpecialValueText("")
         self.level.setToolTip("Distance of the plane on screen from focus; estimated, or what you type")
         self.automatic = QPushButton("Read")
         self.automatic.setToolTip("Read the level from the plane again")

@@ -16,7 +16,7 @@ from focuslab_napari.number_fields import Number, NumberFields
 from focuslab_napari.on_screen import plane_on_screen
 from focuslab_napari.opening import layer_of
 from focuslab_napari.panel import Panel, sentence_label
-from focuslab_napari.results import put_result, same_place
+from focuslab_napari.results import put_result, same_place, stacked_place
 from focuslab_napari.session import Session
 
 __all__ = ["SynthesisPanel"]
@@ -145,12 +145,7 @@ class SynthesisPanel(Panel):
             np.asarray(made.array),
             made.provenance,
             calibration=made.calibration.model_dump(),
-            scale=((step or 1.0) if um else 1.0, *place["scale"]),
-            translate=(distances[0] if um else 0.0, *place["translate"]),
-            rotate=np.eye(3),
-            shear=np.zeros(3),
-            affine=np.eye(4),
-            units=(place["units"][0] if um else "pixel", *place["units"]),
+            **stacked_place(place, "um", step or 1.0, distances[0]) if um else stacked_place(place, "pixel", 1.0, 0.0),
             axis_labels=("z", "y", "x"),
         )
         self.about.setText(" ".join([f"{len(distances)} planes made.", *made.provenance["notes"]]))

@@ -109,9 +109,7 @@ class TrainingPanel(Panel):
         if layers:
             self.train.setEnabled(False)
             self.about.setText("Writing the layers ...")
-            self.job.run(
-                "Writing layers", lambda: write_steps(layers), lambda _: self._launch(order), total=len(layers)
-            )
+            self.job.run("Writing layers", lambda: write_steps(layers), lambda _: self._launch(order))
         else:
             self._launch(order)
 

@@ -107,10 +107,13 @@ def recipes() -> dict[str, dict[str, Any]]:
 def files_of(layers: Sequence[Any], folder: Path) -> list[tuple[Path, FocalStack]]:
     """Files that layers are to be written to for a run, in a folder of their own, emptied of an order before it."""
     folder = folder / LAYERS_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind in (".ome.tif", ".focuslab.json"):
-        for path in folder.glob(f"[0-9]*_*{kind}"):
-            path.unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in (".tif", ".focuslab.json"):
+            for path in folder.glob(f"[0-9]*_*{kind}"):
+                path.unlink()
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made, or emptied: {error.strerror}.") from error
     names = [f"{i}_{layer.name.replace('/', '-')}" for i, layer in enumerate(layers)]
     return [(folder / name, layer_stack(layer)) for name, layer in zip(names, layers, strict=True)]
 

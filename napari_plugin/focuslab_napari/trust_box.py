@@ -62,16 +62,21 @@ def _against_sharper(asked: Application, plane: Any, made: Any) -> list[str]:
     """PSNR and SSIM before and after, if the stack has a sharper plane of the same field."""
     from focuslab.quality import psnr, ssim
     from focuslab.quality.focus import sharpness
+    from focuslab.refocusing.intensity import finite
     from focuslab.refocusing.sampling import sample_plane
 
     stack, index = asked.image.stack, asked.index
     if "Z" not in stack.axes:
         return []
     at = stack.axes.index("Z")
-    sharpest = max(stack.line(index, "Z"), key=lambda i: max(sharpness(w) for w in sample_plane(stack, i)))
+
+    def detail(at: tuple[int, ...]) -> float:
+        return max(sharpness(finite(window, keep_nan=True)) for window in sample_plane(stack, at))
+
+    sharpest = max(stack.line(index, "Z"), key=detail)
     if sharpest == index:
         return []
-    truth = stack.plane(sharpest).astype(np.float64)
+    truth = finite(stack.plane(sharpest), keep_nan=True).astype(np.float64)
     low, high = np.percentile(truth, (0.5, 99.9))
     scores = [
         (psnr(image, truth, data_range=high - low), ssim(image, truth, data_range=high - low))

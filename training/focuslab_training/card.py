@@ -38,7 +38,7 @@ def model_card(recipe: Recipe, dataset: DataSet) -> ModelCard:
     if ours and start is None and "autoencoder" not in recipe.trains:
         data.append(f"planes are coded by the autoencoder of {other.name} {other.version} ({other.sha256[:12]})")
     published = {"reconstruction", "implicit", "explicit"}
-    terms = recipe.losses.model_dump(include=None if ours else published)
+    terms = recipe.losses.model_dump(include=None if ours else published, exclude={"pairs"})
     return ModelCard(
         name=recipe.name,
         description=recipe.description,

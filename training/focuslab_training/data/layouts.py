@@ -120,9 +120,10 @@ def _stacks(source: StackSource, data: Path) -> Iterator[Candidate]:
 
 def _pattern(source: StackSource, data: Path) -> Iterator[Candidate]:
     axes, stacks = files_of_pattern(data, source.pattern or "")
+    opened = partial(stack_of_files, pixel_size_um=source.pixel_size_um)
     for name, files in stacks.items():
         well = well_in(name, source.pattern or "")
-        yield Candidate(name, name, well, source.channel, partial(stack_of_files, name, files, axes))
+        yield Candidate(name, name, well, source.channel, partial(opened, name, files, axes))
 
 
 def _simulated(source: StackSource, pool: SpecimenPool) -> Iterator[Candidate]:

@@ -1,7 +1,7 @@
 """Planes for the level estimator to learn from: simulated, and reduced at once to what they say about their blur.
 
 Real optics are never quite what the user says and real specimens never quite flat, so a share of the planes is taken
-with a slightly other aperture, and a share of specimens that are a few per cent of the blur thick.
+with a slightly other aperture, and a share of specimens that are thick, up to 15 % of their blur to either side.
 """
 
 import math
@@ -115,8 +115,8 @@ class Observations:
         if rng.random() < _OTHER_APERTURE:
             other = optics.na * float(np.exp(rng.normal(0, 0.05)))
             seen = optics.replace(na=min(other, 0.97 * optics.index))
-        thickness = level * rng.uniform(0, 0.15) if rng.random() < _THICK else 0.0
-        slices = [abs(level + part * thickness) for part in (-1, -0.5, 0, 0.5, 1)]
+        depth = level * rng.uniform(0, 0.15) if rng.random() < _THICK else 0.0  # to either side of the middle
+        slices = [abs(level + part * depth) for part in (-1, -0.5, 0, 0.5, 1)]
         outside = 0 if rng.random() < 0.5 else _MARGIN  # half of the planes are a whole image, mirrored at its edge
         light = self._specimen(side + 2 * outside)
         haze = log_uniform(rng, 0.01, 0.5) if rng.random() < 0.4 else 0.0

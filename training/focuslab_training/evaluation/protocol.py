@@ -1,7 +1,7 @@
 """What is measured on a field, and what it is compared with.
 
-A field is judged on the longer side of focus, from its most blurred plane to the plane in focus. Pictures are in the
-field's normalised intensity (0.5th percentile of the stack 0, 99.9th 1), cut to 0..1: data range 1. Every score says
+A field is judged on the longer side of focus, from the farthest plane to the one in focus. Pictures are in the field's
+normalised intensity (0.5th percentile of the stack 0, 99.9th 1), cut to 0..1: data range 1. Every score says
 what the picture was compared with: the plane as it was recorded, or the model's own round trip of that plane. Where
 brightness changes with z (optical sections), `scaled` compares after the best affine map of intensities, for every
 method alike.
@@ -68,7 +68,7 @@ class FieldResult:
     Attributes
     ----------
     levels_px
-        Of the planes judged, most blurred first.
+        Of the planes judged, farthest from focus first.
     estimates_px
         Levels read from the planes, where the model can.
     finest_um
