@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +27,7 @@ from focuslab.io.plates import plate_of
 from focuslab.io.tiff_metadata import ome_cannot_say, ome_metadata, with_objective
 from focuslab.stack import Calibration, FocalStack
 
-__all__ = ["StackWriter", "ome_can_hold", "write", "writer_of"]
+__all__ = ["StackWriter", "ome_can_hold", "write", "write_planes", "writer_of"]
 
 _IMAGEJ_ORDER = "TZCYX"
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
@@ -52,11 +53,18 @@ def write(path: str | Path, stack: FocalStack, *, overwrite: bool = False) -> Pa
     OutputError
         If the file exists, or its folder cannot be written to or is full.
     """
+    for _ in write_planes(path, stack, overwrite=overwrite):
+        pass
+    return Path(path)
+
+
+def write_planes(path: str | Path, stack: FocalStack, *, overwrite: bool = False) -> Iterator[None]:
+    """Write a stack as `write` does; yields after every plane, and leaves no file if it is left there."""
     with writer_of(path, stack, overwrite=overwrite) as writer:
         for index in stack.planes():
             writer.array[index] = stack.plane(index)
+            yield
         writer.provenance = stack.provenance
-    return writer.path
 
 
 def ome_can_hold(dtype: np.dtype[Any]) -> bool:

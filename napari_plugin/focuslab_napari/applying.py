@@ -159,17 +159,14 @@ def write_steps(stacks: Sequence[tuple[Path, FocalStack]]) -> Generator[Any, Non
     OutputError
         If one cannot be written.
     """
-    from focuslab.io import writer_of
+    from focuslab.io.writing import write_planes
     from focuslab.refocusing.progress import Progress
 
     total, done = sum(len(list(stack.planes())) for _, stack in stacks), 0
     for path, stack in stacks:
-        with writer_of(result_path(path, stack.dtype), stack, overwrite=True) as writer:
-            for index in stack.planes():
-                writer.array[index] = stack.plane(index)
-                done += 1
-                yield Progress(done, total)
-            writer.provenance = stack.provenance
+        for _ in write_planes(result_path(path, stack.dtype), stack, overwrite=True):
+            done += 1
+            yield Progress(done, total)
     return stacks
 
 
@@ -182,12 +179,14 @@ def result_path(path: Path, dtype: Any) -> Path:
 
 
 def planes_in(image: LayerImage, index: tuple[int, ...], scope: str) -> list[tuple[int, ...]]:
-    """Indices of the planes in a scope around a plane; of a colour picture in all of its colours."""
+    """Indices of the planes in a scope around a plane; the focal planes of a colour picture in all of its colours."""
     stack = image.stack
     if scope == ALL:
         return list(stack.planes())
+    if scope == PLANE:
+        return [index]
     colours = stack.line(index, "C") if image.colours else [index]
-    return colours if scope == PLANE else [plane for colour in colours for plane in stack.line(colour, "Z")]
+    return [plane for colour in colours for plane in stack.line(colour, "Z")]
 
 
 def _copy(stack: FocalStack, only: Collection[tuple[int, ...]]) -> Generator[Any, None, NDArray[Any]]:
