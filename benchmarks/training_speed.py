@@ -1,8 +1,11 @@
 """Crops of 128 px trained per second: ours beside the published architecture in float32, in one run.
 
-    python benchmarks/training_speed.py [--rounds 3] [--threads 2] [--device cuda] [--echo 1]
+    python benchmarks/training_speed.py [--rounds 3] [--threads 2] [--device cuda] [--echo 1] [--give-back]
 
 Ours is trained in bfloat16 where the device has it, as the recipe does; the first line printed says which it was.
+
+Freed memory is kept, as `focuslab train` does; with --give-back it is not, as torch does by itself on Linux, which
+costs the published network half of its speed.
 
 Forward, backward and optimiser step on batches that are ready: planes with their margin for ours, triplets for the
 published one. The copies of the physics front end are part of the time; the recipe learns from each batch in three
@@ -23,8 +26,10 @@ from focuslab_training.data.copies import CopySource
 from focuslab_training.data.echo import Echo
 from focuslab_training.data.module import Source, open_data
 from focuslab_training.recipe import load_recipe
+from focuslab_training.run import KEPT
 from focuslab_training.systems import LinearSystem, ReferenceSystem, System
 
+from focuslab.memory import keep_freed_memory
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.reference import ReferenceAutoencoder
 from focuslab.refocusing.devices import choose_device, choose_precision
@@ -76,7 +81,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--echo", type=int, help="steps in which a batch of ours is used; the recipe's if not given")
     parser.add_argument("--batches", type=int, default=1, help="times as many crops a step, for a GPU")
+    parser.add_argument("--give-back", action="store_true", help="freed memory to the system")
     asked = parser.parse_args()
+    if not asked.give_back:
+        keep_freed_memory(*KEPT)
     torch.set_num_threads(asked.threads)
     device = choose_device(asked.device)
     precision = choose_precision("auto", device)

@@ -1,22 +1,20 @@
 """Tasks on threads of this process, or on the workers of a Dask cluster."""
 
-import contextlib
-import ctypes
-import sys
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
 from focuslab.errors import RequestError
+from focuslab.memory import keep_freed_memory
 
 __all__ = ["on_cluster", "on_threads"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 _AHEAD = 4  # tasks waiting per worker
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+_KEPT = (2**28, 2**25)  # bytes that a worker of a cluster keeps once freed, and those of its buffers
 
 
 def on_threads(
@@ -75,19 +73,5 @@ def on_cluster(
 
 
 def _on_worker(function: Callable[[Task], Result], task: Task) -> Result:
-    _keep_freed_memory()
+    keep_freed_memory(*_KEPT)  # Dask starts its workers with glibc set to give back everything above 64 KiB
     return function(task)
-
-
-@cache
-def _keep_freed_memory() -> None:
-    """Let this process keep up to 256 MiB that it has freed.
-
-    Dask starts its workers with glibc set to give back everything above 64 KiB (``MALLOC_TRIM_THRESHOLD_``); the
-    buffers of every image are then fetched anew, page by page, which takes as long as the work.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library
-            libc = ctypes.CDLL(None)
-            libc.mallopt(_M_TRIM_THRESHOLD, 2**28)
-            libc.mallopt(_M_MMAP_THRESHOLD, 2**25)

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from focuslab.errors import ModelError, OutputError, RequestError
+from focuslab.memory import keep_freed_memory
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import CARD, ModelCard, save_bundle
 from focuslab.models.estimator import LevelEstimator
@@ -23,8 +24,9 @@ from focuslab_training.parts import Machines, TrainingProgress, train_part
 from focuslab_training.recipe import Part, Recipe
 from focuslab_training.status import STOP, TrainingStatus
 
-__all__ = ["Machines", "TrainingProgress", "train"]
+__all__ = ["KEPT", "Machines", "TrainingProgress", "train"]
 
+KEPT = (2**30, 2**30)  # bytes that a run keeps once freed, and those of its buffers: each step needs the same ones
 RECIPE = "recipe.json"  # what a run was begun with
 _MAY_CHANGE = (
     "minutes", "steps", "patience", "validate_every", "validation_batches", "checkpoint_minutes", "workers",
@@ -102,6 +104,7 @@ def train(
         )
     with contextlib.suppress(OSError):  # of an earlier run; whoever stops this one does it from now on
         (work / STOP).unlink(missing_ok=True)
+    keep_freed_memory(*KEPT)
     pl.seed_everything(recipe.seed, verbose=False)
     dataset = open_data(recipe, data, Split.of(output) if resume else None)
     if notes is not None:
