@@ -52,6 +52,7 @@ def test_a_plate(tmp_path: Path) -> None:
     focuslab.write(nameless, FocalStack(empty, "YX"))
     said = run(nameless, "-o", tmp_path / "one.csv", "--plate", tmp_path / "one.png")
     assert said.returncode == 2 and "--wells" in said.stderr
+    assert not (tmp_path / "one.csv").exists()  # said before any file is read
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_a_plate(tmp_path: Path) -> None:
     ],
 )
 def test_names_of_wells(name: str, pattern: str | None, well: str | None, field: str | None) -> None:
-    assert Wells(pattern).of(name) == (well, field)
+    assert Wells(pattern).named(name) == (well, field)
 
 
 def test_plates_and_medians(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, out, progress_bar
-from focuslab.errors import OutputError
+from focuslab.errors import OutputError, RequestError
 from focuslab.io import fields_of, is_plate
 from focuslab.io.destination import check_destination
 from focuslab.io.ome_zarr import is_zarr
@@ -36,14 +36,17 @@ def estimate(
     rgb: opt.Rgb = "refuse",
     series: opt.Series = None,
     model: opt.ModelName = "default",
+    device: opt.Device = "auto",
     overwrite: opt.Overwrite = False,
 ) -> None:
     """Read blur level and sharpness of every plane into a table; a plane without structure has no level."""
     from focuslab.models.zoo import load_model
-    from focuslab.quality.plate import plate_map
+    from focuslab.quality.plate import NO_WELL, plate_map
     from focuslab.refocusing.batch import files_in, jobs_of
+    from focuslab.refocusing.devices import choose_device
     from focuslab.refocusing.screen import COLUMNS, FieldFocus, Wells, estimate_steps, of_wells
 
+    reader = load_model(model).to(choose_device(device))
     for path in (output, plate):
         if path is not None:
             _make_folder(path.parent)
@@ -70,12 +73,13 @@ def estimate(
             jobs += jobs_of(fields_of(item), Path(), opened, below=item.parent)
         else:
             jobs += jobs_of([item], Path(), opened)
+    named = Wells(wells)
+    if plate is not None and all(named.of(job)[0] is None for job in jobs):
+        raise RequestError(NO_WELL)
     rows: list[FieldFocus] = []
     failed = 0
     with progress_bar("files") as tell:
-        for job, (done, total, found, error) in zip(
-            jobs, estimate_steps(jobs, load_model(model), Wells(wells)), strict=True
-        ):
+        for job, (done, total, found, error) in zip(jobs, estimate_steps(jobs, reader, named), strict=True):
             tell(done, total)
             rows += found
             if error is not None:

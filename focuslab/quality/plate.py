@@ -8,9 +8,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from focuslab.errors import OutputError, RequestError
 
-__all__ = ["PLATES", "plate_map", "plate_shape"]
+__all__ = ["NO_WELL", "PLATES", "plate_map", "plate_shape"]
 
 PLATES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24))
+NO_WELL = "No file name holds a well (such as A01): say how with --wells '{well}_s{field}.tif'."
 _CELL, _EDGE = 44, 40  # px
 _COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))  # viridis
 _NONE, _INK = (225, 225, 225), (40, 40, 40)
@@ -52,7 +53,7 @@ def plate_map(levels: Mapping[str, float | None], path: Path, *, title: str, uni
         If it cannot be written.
     """
     if not levels:
-        raise RequestError("No file name holds a well (such as A01): say how with --wells '{well}_s{field}.tif'.")
+        raise RequestError(NO_WELL)
     rows, columns = plate_shape(list(levels))
     top = max((v for v in levels.values() if v is not None), default=1.0) or 1.0  # colours start at 0
     width = _EDGE + columns * _CELL + 3 * _EDGE

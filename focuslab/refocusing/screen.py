@@ -56,7 +56,7 @@ COLUMNS = tuple(f.name for f in fields(FieldFocus))
 
 
 class Wells:
-    """Reads well and field from file names.
+    """Reads well and field from file names, or from the plate that holds the field.
 
     Parameters
     ----------
@@ -80,8 +80,12 @@ class Wells:
             )
         self._pattern = re.compile(regex_of(pattern, _of_field))
 
-    def of(self, name: str) -> tuple[str | None, str | None]:
-        """Well, such as ``B03``, and field of a file name; None where it says none."""
+    def of(self, job: Job) -> tuple[str | None, str | None]:
+        """Well, such as ``B03``, and field of a job; None where nothing says which."""
+        return (well_of(job.source) if job.source else None) or self.named(job.name)
+
+    def named(self, name: str) -> tuple[str | None, str | None]:
+        """Well and field of a file name; None where it says none."""
         found = self._pattern.search(name)
         if found is None:
             return None, None
@@ -101,7 +105,7 @@ def estimate_steps(
         error: FocusLabError | None = None
         try:
             stack = job.open()
-            well, field = (well_of(job.source) if job.source else None) or wells.of(job.name)
+            well, field = wells.of(job)
             for plane in focus_curve_steps(stack, list(stack.planes()), model):
                 place = {axis.lower(): stack.position(plane.index, axis) for axis in "CZT"}
                 rows.append(_row(job.name, well, field, place, plane))
