@@ -10,8 +10,8 @@ borders, and `--rim 0` mirrors and judges all. Each is imaged by objectives of N
 pixels of 0.2 and 0.5 um, 4, 8 and 16 px out of focus, as in `quality.py`: mirrored border, full PSF, Gaussian noise
 of variance 6e-4 x + 4e-6, uint16. The truth is what the model calls the sharpest: the specimen on the camera grid
 where the camera limits the image (c >= 0.5), the in-focus image where diffraction does. Level given. Richardson-Lucy
-gets the true PSF and its best of 10, 30, 100, 300 iterations, as it is or imaged in focus again, whichever is closer
-to the truth.
+gets the true PSF and its best of 10, 30, 100, 300, 1000 iterations, as it is or imaged in focus again, whichever is
+closer to the truth.
 
 Empty fields: 100 images of noise, blind sharpest; smoothed by 1.5 px, no region of 5 px or more may stand out by 5
 standard deviations of the equally smoothed input (where it does not in the input itself), and the noise may grow by

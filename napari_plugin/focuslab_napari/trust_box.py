@@ -16,8 +16,8 @@ from focuslab_napari.session import Session
 
 __all__ = ["TrustBox", "TrustReport", "baseline_steps", "trust_steps"]
 
-_ITERATIONS = 30  # of Richardson-Lucy
-_WIENER = 1e-2
+_ITERATIONS = ((2.5, 10), (6.0, 30), (float("inf"), 100))  # of Richardson-Lucy, up to px of blur: the best on nuclei
+_VARIANCES = 7000  # of the noise, as the weight of a Wiener filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,10 @@ def _against_sharper(asked: Application, plane: Any, made: Any) -> list[str]:
 
 def baseline_steps(asked: Application, level_px: float) -> Generator[Any, None, dict[str, NDArray[Any]]]:
     """The plane on screen by Richardson-Lucy, Wiener and unsharp mask, with the same PSF and level."""
+    import torch
+
+    from focuslab.models.frontend import noise_sigma
+    from focuslab.models.wiener import LEAST_NOISE
     from focuslab.optics import psf
     from focuslab.quality.classical import richardson_lucy, unsharp_mask, wiener
     from focuslab.refocusing.progress import Progress
@@ -101,11 +105,13 @@ def baseline_steps(asked: Application, level_px: float) -> Generator[Any, None, 
     dark, bright = (float(v) for v in np.percentile(plane[np.isfinite(plane)], (0.5, 99.9)))
     light = np.nan_to_num((plane - dark) / max(bright - dark, 1e-6)).astype(np.float32)
     kernel = psf(optics, optics.defocus_um(level_px))[0]
+    times = next(times for level, times in _ITERATIONS if level_px <= level)
+    weight = _VARIANCES * max(float(noise_sigma(torch.from_numpy(light)[None, None])), LEAST_NOISE) ** 2
     made = {}
     methods: list[tuple[str, Callable[[], Any]]] = [
         ("unsharp mask", lambda: unsharp_mask(light, max(level_px / 2, 1.0))),
-        ("Wiener", lambda: wiener(light, kernel, (_WIENER,))[_WIENER]),
-        ("Richardson-Lucy", lambda: richardson_lucy(light, kernel, (_ITERATIONS,))[_ITERATIONS]),
+        ("Wiener", lambda: wiener(light, kernel, (weight,))[weight]),
+        (f"Richardson-Lucy, {times} iterations", lambda: richardson_lucy(light, kernel, (times,))[times]),
     ]
     for i, (name, method) in enumerate(methods):
         yield Progress(i, len(methods))
@@ -198,5 +204,5 @@ class TrustBox(QWidget):
         if layer not in self.viewer.layers:
             return
         for name, image in made.items():
-            said = {"operation": name, "level_px": level, "iterations": _ITERATIONS, "weight": _WIENER}
+            said = {"operation": name, "level_px": level}
             put_result(self.viewer, layer, name, image, said, kept=(layer.ndim - 2, layer.ndim - 1))
