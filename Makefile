@@ -10,6 +10,7 @@ DEBIAN := xvfb xauth libgl1 libgl1-mesa-dri libegl1 libglib2.0-0 libdbus-1-3 lib
   libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 \
   libxcb-xinerama0 libxcb-xkb1
 VIRTUAL := $(if $(filter Linux,$(shell uname -s)),$(if $(DISPLAY),,yes))
+SCREEN := $(VENV)/.screen$(if $(VIRTUAL),,-own)
 ON_SCREEN := $(if $(VIRTUAL),xvfb-run -a -s "-screen 0 1600x1000x24")
 
 .PHONY: demo test lint samples clean
@@ -17,7 +18,7 @@ ON_SCREEN := $(if $(VIRTUAL),xvfb-run -a -s "-screen 0 1600x1000x24")
 demo: $(VENV)/.installed  ## refocus the bundled sample with the bundled model; look into demo_output/
 	$(BIN)/focuslab demo --out demo_output
 
-test: $(VENV)/.tests $(VENV)/.screen  ## the whole test suite
+test: $(VENV)/.tests $(SCREEN)  ## the whole test suite
 	$(ON_SCREEN) $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.lint
@@ -43,12 +44,16 @@ $(VENV)/.tests: $(VENV)/.installed
 	$(INSTALL) -e ".[gui,train,bioimageio,distributed,zarr]" pytest pytest-cov pytest-qt pytest-xdist hypothesis
 	touch $@
 
-$(VENV)/.screen: $(VENV)/.installed
-	@if [ -n "$(VIRTUAL)" ] && ! { dpkg -s $(DEBIAN) >/dev/null 2>&1; }; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && apt-get install -y -qq $(DEBIAN); \
-	  elif ! command -v xvfb-run >/dev/null; then \
-	    echo "The tests of the viewer need a display. Install: apt-get install $(DEBIAN)"; exit 1; fi; fi
+$(SCREEN): $(VENV)/.installed
+	@if [ -n "$(VIRTUAL)" ]; then \
+	  missing=""; \
+	  if command -v dpkg >/dev/null; then for package in $(DEBIAN); do \
+	    dpkg -s $$package >/dev/null 2>&1 || dpkg -s $${package}t64 >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	  elif ! command -v xvfb-run >/dev/null; then missing=" xvfb-run and Mesa"; fi; \
+	  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq $$missing; \
+	  elif [ -n "$$missing" ]; then \
+	    echo "The tests of the viewer need a virtual display. Install:$$missing"; exit 1; fi; fi
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.tests

@@ -7,7 +7,7 @@ plane or region by region, when it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Protocol, Self
@@ -228,7 +228,7 @@ class FocalStack:
         self,
         *,
         na: float | None = None,
-        wavelength_um: float | None = None,
+        wavelength_um: float | Sequence[float] | None = None,
         index: float | None = None,
         pixel_size_um: float | None = None,
         z_step_um: float | None = None,
@@ -236,15 +236,24 @@ class FocalStack:
     ) -> FocalStack:
         """Same pixels, with numbers of the microscope that go before those of the file; None leaves a number as it is.
 
+        A wavelength holds for all channels; several are one for each.
+
         Raises
         ------
         CalibrationError
-            If a number is not physical.
+            If a number is not physical, or there are not as many wavelengths as channels.
         """
+        waves = () if wavelength_um is None else tuple(np.atleast_1d(wavelength_um).tolist())
         given = {"na": na, "index": index, "pixel_size_um": pixel_size_um, "z_step_um": z_step_um}
-        for name, value in {**given, "wavelength_um": wavelength_um}.items():
+        for name, value in [*given.items(), *(("wavelength_um", wave) for wave in waves)]:
             if value is not None and not value > 0:
                 raise CalibrationError(f"{name} must be a positive number, got {value}.")
+        channels = self.size("C")
+        if len(waves) > 1 and len(waves) != channels:
+            raise CalibrationError(
+                f"There is one wavelength, or one for each channel: got {len(waves)} for {channels} "
+                f"channel{'s' * (channels != 1)}."
+            )
         immersion = index or self.calibration.index or 1.0
         if na is not None and na >= immersion:
             raise CalibrationError(
@@ -253,8 +262,8 @@ class FocalStack:
             )
         given["thickness_um"] = thickness_um  # may be 0
         changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-        if wavelength_um is not None:
-            changes["wavelengths_um"] = (wavelength_um,)
+        if waves:
+            changes["wavelengths_um"] = waves
         return replace(self, calibration=self.calibration.replace(**changes))
 
     @property

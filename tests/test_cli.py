@@ -17,6 +17,8 @@ from focuslab.io import read, write
 from focuslab.models.bundle import Model
 from focuslab.stack import Calibration, FocalStack
 
+ROOT = getattr(os, "geteuid", lambda: 1)() == 0
+
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
@@ -181,6 +183,8 @@ BAD = {
     "two levels": (None, ("--sharpest", "--level-px", 2, "--focus-plane", 0), "once"),
     "negative NA": (None, (*ASK, "--na", -1), "positive"),
     "NA above index": (None, (*ASK, "--na", 1.2), "below the immersion index"),
+    "wavelengths of another image": (None, (*ASK, "--wavelength-um", "0.4,0.5"), "2 for 1 channel"),
+    "a wavelength in words": (None, (*ASK, "--wavelength-um", "green"), "0.461,0.52"),
     "pixel size 0": (None, (*ASK, "--pixel-size-um", 0), "positive"),
     "z step 0": (None, (*ASK, "--z-step-um", 0), "positive"),
     "um without calibration": (_saved(NOISE.astype(np.float32)), ("--shift-um", -1), "not known"),
@@ -245,14 +249,26 @@ def test_results_and_inputs_are_never_lost(cli, image: Path, tiny: Path, tmp_pat
     assert cli("estimate", twin.parent, "-o", tmp_path / "levels.csv", "--model", tiny)[0] == 0, "which writes none"
 
 
-@pytest.mark.skipif(
-    os.geteuid() == 0 and not shutil.which("setpriv"), reason="root writes anywhere, and setpriv is missing"
-)
+def test_every_channel_has_its_wavelength(cli, tiny: Path, tmp_path: Path) -> None:
+    planes = np.stack([NOISE, NOISE]).astype(np.uint16)
+    write(tmp_path / "two.ome.tif", FocalStack(planes, "CYX"))
+    optics = ("--na", 0.5, "--wavelength-um", "0.461,0.6", "--pixel-size-um", 0.645)
+    code, _, err = cli(
+        "refocus", tmp_path / "two.ome.tif", "-o", tmp_path / "out", "--shift-um", 1, *optics, "--model", tiny
+    )
+    assert code == 0, err
+    made = read(tmp_path / "out" / "two.ome.tif")
+    assert made.calibration.wavelengths_um == pytest.approx((0.461, 0.6))
+    code, said, _ = cli("info", tmp_path / "out" / "two.ome.tif")
+    assert code == 0 and "0.461 um, 0.6 um" in said
+
+
 def test_the_version_is_told(cli) -> None:
     code, said, _ = cli("--version")
     assert code == 0 and said.strip() == f"focuslab {focuslab.__version__}"
 
 
+@pytest.mark.skipif(ROOT and not shutil.which("setpriv"), reason="root writes anywhere, and setpriv is missing")
 def test_a_read_only_folder_is_said(image: Path, tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir()
@@ -269,7 +285,7 @@ def test_a_read_only_folder_is_said(image: Path, tiny: Path, tmp_path: Path) -> 
         "--model",
         tiny,
     ]
-    if os.geteuid() == 0:
+    if ROOT:
         for path in (tmp_path, *tmp_path.parents[:2], tiny.parent, tiny, *tiny.parents[1:3]):
             path.chmod(0o755)
         folder.chmod(0o555)

@@ -7,9 +7,8 @@ import pytest
 import tifffile
 
 from focuslab.errors import CalibrationError, ImageError, OutputError, RequestError
-from focuslab.io import read, read_pattern, tiff_pixels, write
+from focuslab.io import images_of, read, read_pattern, tiff_pixels, write
 from focuslab.io.open_files import OpenFiles
-from focuslab.io.reading import images_of
 from focuslab.io.writing import StackWriter
 from focuslab.stack import Calibration, FocalStack
 
@@ -464,3 +463,13 @@ def test_few_files_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "0.tif").unlink()
     with pytest.raises(ImageError, match=r"0\.tif cannot be opened again: No such file"):
         stacks[0].plane((0,))
+
+
+def test_a_format_of_the_microscopes_maker_is_to_be_exported(tmp_path: Path) -> None:
+    (tmp_path / "a.czi").write_bytes(b"ZISRAWFILE")
+    with pytest.raises(ImageError, match=r"a\.czi is in a format .* Export it as OME-TIFF"):
+        read(tmp_path / "a.czi")
+    with pytest.raises(RequestError, match=r"holds images in a format of the microscope's maker .*Export"):
+        images_of(tmp_path)
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((8, 8), np.uint16))
+    assert images_of(tmp_path) == [tmp_path / "b.tif"]

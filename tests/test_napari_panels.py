@@ -286,8 +286,11 @@ def test_what_training_refuses_and_orders(
     data.mkdir()
     (data / "notes.txt").write_text("mine")
     (data / "1_gone.ome.tif").write_bytes(b"of a larger selection")
+    panel.train.click()
+    assert "There is one focal stack" in panel.about.text() and not ordered
+    panel.all.setChecked(True)
     run(qtbot, panel, panel.train)
-    assert ordered[0].keep_none_apart and ordered[0].data == data  # one stack cannot be split
+    assert ordered[0].keep_none_apart and ordered[0].data == data
     assert sorted(p.name for p in data.iterdir()) == ["0_nuclei.focuslab.json", "0_nuclei.ome.tif", "notes.txt"]
     assert raw.read_bytes() == b"the user's own"
     assert focuslab.read(data / "0_nuclei.ome.tif").shape == STACK.shape
@@ -319,6 +322,13 @@ def test_a_run_that_was_killed_can_be_gone_on_with(opened: Any, tmp_path: Path) 
     panel.output.changed.emit()
     panel.look()
     assert panel.train.isEnabled() and "ended from outside" in panel.about.text()
+    status.host = "another machine"
+    (folder / "training" / "status.json").write_text(json.dumps(dataclasses.asdict(status)))
+    panel.output.changed.emit()
+    assert not panel.train.isEnabled()
+    panel.output.line.setText(str(tmp_path / "new"))
+    panel.output.changed.emit()
+    assert panel.train.isEnabled(), "another folder is free, whatever goes on in the first"
 
 
 def test_panels_start_without_torch() -> None:

@@ -40,7 +40,7 @@ def augment(
     scheduler: Annotated[str | None, typer.Option(help="Dask cluster instead, e.g. tcp://host:8786.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     na: opt.Na = None,
-    wavelength_um: opt.Wavelength = None,
+    wavelength_um: opt.Wavelengths = None,
     index: opt.Index = None,
     thickness_um: opt.Thickness = None,
     pixel_size_um: opt.PixelSize = None,
@@ -79,7 +79,7 @@ def augment(
         )
         optics = {
             "na": na,
-            "wavelength_um": wavelength_um,
+            "wavelength_um": opt.wavelengths_of(wavelength_um),
             "index": index,
             "thickness_um": thickness_um,
             "pixel_size_um": pixel_size_um,

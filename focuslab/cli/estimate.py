@@ -28,7 +28,7 @@ def estimate(
     ] = None,
     files: Annotated[str, typer.Option(help="Which files of a folder: a glob, ** for subfolders.")] = "**/*",
     na: opt.Na = None,
-    wavelength_um: opt.Wavelength = None,
+    wavelength_um: opt.Wavelengths = None,
     index: opt.Index = None,
     thickness_um: opt.Thickness = None,
     pixel_size_um: opt.PixelSize = None,
@@ -46,6 +46,7 @@ def estimate(
     from focuslab.refocusing.devices import choose_device
     from focuslab.refocusing.screen import COLUMNS, FieldFocus, Wells, estimate_steps, of_wells
 
+    waves = opt.wavelengths_of(wavelength_um)
     reader = load_model(model).to(choose_device(device))
     for path in (output, plate):
         if path is not None:
@@ -59,7 +60,7 @@ def estimate(
             rgb=rgb,
             series=series,
             na=na,
-            wavelength_um=wavelength_um,
+            wavelength_um=waves,
             index=index,
             thickness_um=thickness_um,
             pixel_size_um=pixel_size_um,

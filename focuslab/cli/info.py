@@ -37,7 +37,9 @@ def info(
     if optics is None:
         rows["optics"] = lacking
     else:
-        rows["optics"] = f"NA {optics.na:g}, index {optics.index:g}, wavelength {optics.wavelength_um:g} um"
+        waves = dict.fromkeys(known.wavelength_um(c) for c in range(stack.size("C")))
+        said = ", ".join("not known" if wave is None else f"{wave:g} um" for wave in waves)
+        rows["optics"] = f"NA {optics.na:g}, index {optics.index:g}, wavelength {said}"
         rows["one um of defocus"] = f"{optics.radius_px(1.0):.3g} px of blur radius"
         rows["depth of focus"] = f"{optics.depth_of_focus_um:.3g} um"
         rows["sampling"] = f"c = {optics.sampling:.3g}"

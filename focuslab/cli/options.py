@@ -24,9 +24,11 @@ __all__ = [
     "Series",
     "Thickness",
     "Wavelength",
+    "Wavelengths",
     "ZStep",
     "open_stack",
     "refuse_unheard",
+    "wavelengths_of",
 ]
 
 _OPTICS, _FILE, _RUN = "Optics", "Input", "Run"
@@ -34,6 +36,15 @@ _OPTICS, _FILE, _RUN = "Optics", "Input", "Run"
 Na = Annotated[float | None, typer.Option("--na", help="Numerical aperture.", rich_help_panel=_OPTICS)]
 Wavelength = Annotated[
     float | None, typer.Option("--wavelength-um", help="Emission wavelength, um.", rich_help_panel=_OPTICS)
+]
+Wavelengths = Annotated[
+    str | None,
+    typer.Option(
+        "--wavelength-um",
+        metavar="UM[,UM]",
+        help="Emission wavelength, um, or one for each channel: 0.461,0.52.",
+        rich_help_panel=_OPTICS,
+    ),
 ]
 Index = Annotated[
     float | None,
@@ -88,7 +99,7 @@ def open_stack(
     rgb: Literal["refuse", "per-channel"] = "refuse",
     series: int | None = None,
     na: float | None = None,
-    wavelength_um: float | None = None,
+    wavelength_um: tuple[float, ...] | None = None,
     index: float | None = None,
     pixel_size_um: float | None = None,
     z_step_um: float | None = None,
@@ -99,6 +110,16 @@ def open_stack(
     return stack.calibrated(
         na=na, wavelength_um=wavelength_um, index=index, z_step_um=z_step_um, thickness_um=thickness_um
     )
+
+
+def wavelengths_of(said: str | None) -> tuple[float, ...] | None:
+    """Numbers of ``--wavelength-um``: one for all channels, or one for each."""
+    try:
+        return None if said is None else tuple(float(number) for number in said.split(","))
+    except ValueError as error:
+        raise RequestError(
+            f"--wavelength-um is a number of um, or one for each channel such as 0.461,0.52; got {said!r}."
+        ) from error
 
 
 def refuse_unheard(pattern: str | None, *, rgb: Literal["refuse", "per-channel"], **reading: str | int | None) -> None:

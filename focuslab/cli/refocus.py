@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,7 +41,7 @@ def refocus(
     ] = None,
     files: Annotated[str, typer.Option(help="Which files of a folder: a glob, ** for subfolders.")] = "*",
     na: opt.Na = None,
-    wavelength_um: opt.Wavelength = None,
+    wavelength_um: opt.Wavelengths = None,
     index: opt.Index = None,
     thickness_um: opt.Thickness = None,
     pixel_size_um: opt.PixelSize = None,
@@ -75,9 +75,9 @@ def refocus(
         focus_plane=focus_plane,
         doubt=doubt,
     )
-    optics = {
+    optics: dict[str, Any] = {
         "na": na,
-        "wavelength_um": wavelength_um,
+        "wavelength_um": opt.wavelengths_of(wavelength_um),
         "index": index,
         "thickness_um": thickness_um,
         "pixel_size_um": pixel_size_um,
@@ -113,7 +113,7 @@ def refocus(
         sys.exit(1 if failed < len(jobs) else 2)
 
 
-def _stack_of(name: str, planes: dict[tuple[int, ...], Path], axes: str, optics: dict[str, float | None]) -> FocalStack:
+def _stack_of(name: str, planes: dict[tuple[int, ...], Path], axes: str, optics: dict[str, Any]) -> FocalStack:
     return stack_of_files(name, planes, axes, pixel_size_um=optics["pixel_size_um"]).calibrated(**optics)
 
 
@@ -123,7 +123,7 @@ def _jobs(
     pattern: str | None,
     files: str,
     opened: Callable[[Path], FocalStack],
-    optics: dict[str, float | None],
+    optics: dict[str, Any],
 ) -> "list[Job]":
     """Everything to do: files, the files of folders, or folders of one file per plane."""
     from focuslab.refocusing.batch import Job, check_targets, files_in, jobs_of

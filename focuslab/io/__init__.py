@@ -1,8 +1,9 @@
 """Reading and writing of focal stacks."""
 
+from focuslab.io.folders import images_of
 from focuslab.io.pattern import read_pattern
 from focuslab.io.plates import copy_plate, fields_of, is_plate, plate_of, well_of
-from focuslab.io.reading import images_of, read
+from focuslab.io.reading import read
 from focuslab.io.writing import StackWriter, write, writer_of
 
 __all__ = [

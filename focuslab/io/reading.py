@@ -17,16 +17,16 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from focuslab.errors import CalibrationError, ImageError, RequestError
+from focuslab.errors import CalibrationError, ImageError
+from focuslab.io.folders import EXPORT, MAKERS
 from focuslab.io.ome_zarr import is_zarr, open_zarr
-from focuslab.io.plates import fields_of, is_plate, plate_of
+from focuslab.io.plates import is_plate
 from focuslab.io.tiff_metadata import completed, imagej_calibration, ome_calibration, own_notes
 from focuslab.io.tiff_pixels import TiffPixels
 from focuslab.stack import AXES, Calibration, FocalStack, Pixels
 
-__all__ = ["images_of", "read"]
+__all__ = ["read"]
 
-_IMAGES = (".tif", ".tiff", ".zarr")
 _PREVIEWS = ("thumbnail", "preview", "label", "macro", "overview")  # in the names of images that are none
 _OPENING = threading.Lock()  # while a file is opened, what tifffile logs is ours
 
@@ -84,6 +84,8 @@ def read(
         return stack if pixel_size_um is None else stack.calibrated(pixel_size_um=pixel_size_um)
     if not path.is_file():
         raise ImageError(f"{path} is a folder: name a file in it." if path.is_dir() else f"There is no file {path}.")
+    if path.suffix.lower() in MAKERS:
+        raise ImageError(f"{path.name} is in a format of the microscope's maker. {EXPORT}")
     with _complaints() as complaints:
         try:
             tiff = tifffile.TiffFile(path)
@@ -104,19 +106,6 @@ def read(
     except Exception:
         tiff.close()
         raise
-
-
-def images_of(folder: Path, files: str = "**/*") -> list[Path]:
-    """Images of a folder whose paths match a glob, sorted: TIFF files, OME-Zarr images, the fields of its plates."""
-    try:
-        matching = list(folder.glob(files))
-    except (ValueError, NotImplementedError, IndexError) as error:
-        raise RequestError(
-            f"{files!r} is no pattern of files below a folder: give one such as '*.tif' or '**/*.tif' ({error})."
-        ) from error
-    found = [p for p in matching if p.suffix.lower() in _IMAGES and not p.name.startswith(".")]
-    whole = sorted(p for p in found if plate_of(p.relative_to(folder)) is None and (p.is_file() or is_zarr(p)))
-    return [image for p in whole for image in (fields_of(p) if is_plate(p) else [p])]
 
 
 @contextlib.contextmanager

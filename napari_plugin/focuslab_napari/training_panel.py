@@ -130,9 +130,7 @@ class TrainingPanel(Panel):
         status = TrainingStatus.of(output)
         if self.process is not None and (status is None or status.process != self.process.pid):
             self.process.terminate()
-            self._timer.stop()
-            self.process, self._watched = None, None
-            self.train.setEnabled(True)
+            self._let_go()
             self.about.setText("Stopped before the first step.")
         else:
             with suppress(OSError):
@@ -144,8 +142,13 @@ class TrainingPanel(Panel):
         """Watch the run in the folder of the new model, if there is one, in whichever process it is."""
         from focuslab_training.status import TrainingStatus
 
-        if self.process is None and self.output.path is not None and TrainingStatus.of(self.output.path) is not None:
+        if self.process is not None or self.output.path is None:
+            return
+        if TrainingStatus.of(self.output.path) is not None:
             self._watch(self.output.path)
+        elif self._watched is not None:  # a run of another process, perhaps on another machine, goes on unwatched
+            self._let_go()
+            self.about.setText("")
 
     def look(self) -> None:
         """Show where the run stands now."""
@@ -185,6 +188,11 @@ class TrainingPanel(Panel):
         elif source == LAYERS:
             data = output / LAYERS_FOLDER
             count = layers or sum(1 for _ in data.glob("*.tif"))
+        if count == 1 and not self.all.isChecked():
+            raise RequestError(
+                "There is one focal stack, and none to keep apart and check the model with: add others, or tick "
+                f"{self.all.text()!r} to train on it all the same."
+            )
         return TrainingOrder(
             self.recipe.currentText(),
             output,
@@ -193,7 +201,7 @@ class TrainingPanel(Panel):
             self.model.model,
             self.model.device,
             self.known.values,
-            self.all.isChecked() or count == 1,
+            self.all.isChecked(),
             self.resume.isChecked(),
         )
 
@@ -219,11 +227,14 @@ class TrainingPanel(Panel):
         if status.step:
             self.about.setText(f"{part}, step {status.step}: {status.seconds_left / 60:.1f} min left.")
 
-    def _ended(self, output: Path, state: str, error: str) -> None:
+    def _let_go(self) -> None:
         self._timer.stop()
         self.process, self._watched = None, None
         self.train.setEnabled(True)
         self.stop.setEnabled(False)
+
+    def _ended(self, output: Path, state: str, error: str) -> None:
+        self._let_go()
         if state in ("finished", "stopped"):
             self.bar.setValue(1000)
             try:

@@ -17,6 +17,7 @@ __all__ = ["STOP", "State", "TrainingStatus"]
 State = Literal["running", "finished", "stopped", "failed"]
 STOP = "stop"
 _FOLDER, _FILE = "training", "status.json"
+_SYNCHRONIZE, _ACCESS_DENIED, _TIMEOUT = 0x100000, 5, 0x102  # of the Windows API
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class TrainingStatus:
 def _alive(process: int) -> bool:
     """Whether a process of this machine is there."""
     if os.name == "nt":  # there, asking by a signal would end it
-        return True
+        return _alive_on_windows(process)
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -90,6 +91,18 @@ def _alive(process: int) -> bool:
     except OSError:
         pass
     return True
+
+
+def _alive_on_windows(process: int) -> bool:
+    import ctypes
+
+    windows: Any = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    handle = windows.OpenProcess(_SYNCHRONIZE, False, process)
+    if not handle:
+        return windows.GetLastError() == _ACCESS_DENIED  # there, but another user's
+    running = windows.WaitForSingleObject(handle, 0) == _TIMEOUT
+    windows.CloseHandle(handle)
+    return bool(running)
 
 
 class _Keeper:

@@ -61,9 +61,10 @@ def unseen(gathered: Gathered, split: Split | None, limit: int | None = None) ->
             "fields that it has not seen, under names of their own."
         )
     if found := [f for f in foreign if {f.name, f.unit} & set(wanted)][:limit]:
+        chosen = "" if split.test else ", but the weights that were kept are those best on them"
         return found, (
             f"{len(found)} of {len(every)} fields, by their names the {kind} fields of the split that was made for "
-            "training: never trained on."
+            f"training: never trained on{chosen}."
         )
     foreign = foreign[:limit]
     return foreign, (

@@ -1,0 +1,35 @@
+"""Images of a folder, by what their names end in."""
+
+from pathlib import Path
+
+from focuslab.errors import RequestError
+from focuslab.io.ome_zarr import is_zarr
+from focuslab.io.plates import fields_of, is_plate, plate_of
+
+__all__ = ["EXPORT", "MAKERS", "images_of"]
+
+_IMAGES = (".tif", ".tiff", ".zarr")
+MAKERS = (".czi", ".dv", ".ims", ".lif", ".nd2", ".oib", ".oif", ".oir", ".vsi")  # not read here
+EXPORT = "Export it as OME-TIFF, for instance by Bio-Formats in Fiji, and open that."
+
+
+def images_of(folder: Path, files: str = "**/*") -> list[Path]:
+    """Images of a folder whose paths match a glob, sorted: TIFF files, OME-Zarr images, the fields of its plates.
+
+    Raises
+    ------
+    RequestError
+        If the glob is none, or matches only images that must be exported first.
+    """
+    try:
+        matching = list(folder.glob(files))
+    except (ValueError, NotImplementedError, IndexError) as error:
+        raise RequestError(
+            f"{files!r} is no pattern of files below a folder: give one such as '*.tif' or '**/*.tif' ({error})."
+        ) from error
+    found = [p for p in matching if p.suffix.lower() in _IMAGES and not p.name.startswith(".")]
+    foreign = [p.name for p in matching if p.suffix.lower() in MAKERS]
+    if foreign and not found:
+        raise RequestError(f"{folder} holds images in a format of the microscope's maker ({foreign[0]}). {EXPORT}")
+    whole = sorted(p for p in found if plate_of(p.relative_to(folder)) is None and (p.is_file() or is_zarr(p)))
+    return [image for p in whole for image in (fields_of(p) if is_plate(p) else [p])]
