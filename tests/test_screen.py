@@ -68,7 +68,7 @@ def test_a_plate(tmp_path: Path) -> None:
     ],
 )
 def test_names_of_wells(name: str, pattern: str | None, well: str | None, field: str | None) -> None:
-    assert Wells(pattern).named(name) == (well, field)
+    assert Wells(pattern).of(name) == (well, field)
 
 
 def test_plates_and_medians(tmp_path: Path) -> None:

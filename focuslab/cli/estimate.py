@@ -75,7 +75,7 @@ def estimate(
         else:
             jobs += jobs_of([item], Path(), opened)
     named = Wells(wells)
-    if plate is not None and all(named.of(job)[0] is None for job in jobs):
+    if plate is not None and all(named.of_job(job)[0] is None for job in jobs):
         raise RequestError(NO_WELL)
     rows: list[FieldFocus] = []
     failed = 0

@@ -80,11 +80,11 @@ class Wells:
             )
         self._pattern = re.compile(regex_of(pattern, _of_field))
 
-    def of(self, job: Job) -> tuple[str | None, str | None]:
+    def of_job(self, job: Job) -> tuple[str | None, str | None]:
         """Well, such as ``B03``, and field of a job; None where nothing says which."""
-        return (well_of(job.source) if job.source else None) or self.named(job.name)
+        return (well_of(job.source) if job.source else None) or self.of(job.name)
 
-    def named(self, name: str) -> tuple[str | None, str | None]:
+    def of(self, name: str) -> tuple[str | None, str | None]:
         """Well and field of a file name; None where it says none."""
         found = self._pattern.search(name)
         if found is None:
@@ -105,7 +105,7 @@ def estimate_steps(
         error: FocusLabError | None = None
         try:
             stack = job.open()
-            well, field = wells.of(job)
+            well, field = wells.of_job(job)
             for plane in focus_curve_steps(stack, list(stack.planes()), model):
                 place = {axis.lower(): stack.position(plane.index, axis) for axis in "CZT"}
                 rows.append(_row(job.name, well, field, place, plane))

@@ -96,10 +96,10 @@ def _alive(process: int) -> bool:
 def _alive_on_windows(process: int) -> bool:
     import ctypes
 
-    windows: Any = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    windows: Any = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
     handle = windows.OpenProcess(_SYNCHRONIZE, False, process)
     if not handle:
-        return windows.GetLastError() == _ACCESS_DENIED  # there, but another user's
+        return ctypes.get_last_error() == _ACCESS_DENIED  # type: ignore[attr-defined] # another user's
     running = windows.WaitForSingleObject(handle, 0) == _TIMEOUT
     windows.CloseHandle(handle)
     return bool(running)
