@@ -18,7 +18,7 @@ __all__ = ["PHANTOMS", "PhantomKind", "phantom"]
 
 Image = NDArray[np.float32]
 PhantomKind = Literal["nuclei", "filaments", "membranes", "puncta", "mixed"]
-PHANTOMS: tuple[str, ...] = get_args(PhantomKind)
+PHANTOMS: tuple[PhantomKind, ...] = get_args(PhantomKind)
 
 
 def phantom(

@@ -49,7 +49,7 @@ class Machines:
 class TrainingProgress:
     """Part at work, share (0..1) of it that is done, step, seconds left for it, and its mean figures."""
 
-    part: str
+    part: Part
     done: float
     step: int
     seconds_left: float

@@ -167,7 +167,7 @@ def _change(said: Any, key: str, value: object) -> None:
     said[_place(said, last, key)] = value
 
 
-def _place(said: list[Any] | dict[str, Any], name: str, key: str) -> int | str:
+def _place(said: list[Any] | dict[str, Any], name: str, key: str) -> Any:
     if isinstance(said, dict):
         return name
     if name.isdecimal() and int(name) < len(said):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from focuslab.errors import ModelError, OutputError, RequestError
@@ -143,7 +143,7 @@ def train(
 def _leads() -> bool:
     """Whether this is the first of all processes: of its machine, and that the first machine."""
     machine = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
-    return rank_zero_only.rank == 0 and machine == "0"
+    return getattr(rank_zero_only, "rank", 0) == 0 and machine == "0"
 
 
 def _check_same(recipe: Recipe, path: Path) -> None:

@@ -142,7 +142,11 @@ class StackSource(Section):
             or None in (self.na, self.wavelength_um, self.pixel_size_um, self.z_step_um)
         ):
             raise ValueError("simulated stacks need planes, focus, na, wavelength_um, pixel_size_um and z_step_um")
-        if self.layout == "simulated" and self.focus not in range(self.planes[0], self.planes[1] + 1, self.planes[2]):
+        if (
+            self.layout == "simulated"
+            and self.planes
+            and self.focus not in range(self.planes[0], self.planes[1] + 1, self.planes[2])
+        ):
             raise ValueError(f"the plane in focus, {self.focus}, is not among the planes {self.planes}")
         if self.layout == "simulated" and self.thickness_um == "fitted":
             raise ValueError("the thickness of a simulated stack is not fitted: give it in um, or leave it out")

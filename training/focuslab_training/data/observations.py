@@ -97,8 +97,9 @@ class Observations:
         rows = self.rows[torch.from_numpy(rng.integers(count, size=max(self.size // world, 1)))]
         said, levels = rows[:, :-1], rows[:, -1]
         said = said + _JITTER * torch.from_numpy(rng.standard_normal(said.shape, dtype=np.float32))
-        misfit, fit, spectrum, facts = said.split(_PARTS, 1)
-        evidence = Evidence(misfit.unflatten(1, (CURVES, -1)), fit.unflatten(1, (FITS, -1)), spectrum, facts)
+        misfit, fit, spectrum, facts = torch.split(said, _PARTS, 1)
+        curves = misfit.reshape(len(rows), CURVES, -1), fit.reshape(len(rows), FITS, -1)
+        evidence = Evidence(*curves, spectrum, facts)
         return EvidenceBatch(evidence, levels.clamp(min=0), levels >= 0)
 
     def _level(self) -> float:

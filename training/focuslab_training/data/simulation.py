@@ -194,7 +194,8 @@ class Simulator:
             second = float(np.clip(level * log_uniform(rng, 0.4, 2.5) + rng.uniform(-1, 1), 0, ranges.largest_level_px))
             t = rng.uniform(-0.5, 2.5)
             target = float(np.clip(level + t * (second - level), 0, ranges.largest_level_px))
-            levels = given = (level, second)
+            levels: tuple[float, ...] = (level, second)
+            given: tuple[float, ...] = levels
             true_target = target
         else:
             levels, given, target, true_target = self._single(level, doubt, rng)

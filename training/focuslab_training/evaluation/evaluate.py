@@ -9,7 +9,7 @@ from focuslab.errors import OutputError, RequestError
 from focuslab_training.data.field import Field
 from focuslab_training.data.gather import Gathered
 from focuslab_training.data.split import Split
-from focuslab_training.evaluation.judges import LinearJudge, ReferenceJudge
+from focuslab_training.evaluation.judges import Judge
 from focuslab_training.evaluation.protocol import (
     FieldResult,
     LinearityScore,
@@ -74,7 +74,7 @@ def unseen(gathered: Gathered, split: Split | None, limit: int | None = None) ->
 
 
 def evaluate(
-    judge: LinearJudge | ReferenceJudge,
+    judge: Judge,
     chosen: Sequence[Field],
     folder: Path,
     *,

@@ -6,7 +6,7 @@ intensity.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -25,13 +25,40 @@ from focuslab.refocusing.levels import estimate_level
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab_training.data.field import Field
 
-__all__ = ["CodeParts", "LinearJudge", "ReferenceJudge", "judge_of"]
+__all__ = ["CodeParts", "Judge", "LinearJudge", "ReferenceJudge", "judge_of"]
 
 Image = NDArray[np.float32]
 CodeParts = Literal["features", "whole code", "features, physics zeroed"]
 
 
-def judge_of(name_or_path: str | Path, device: str = "cpu", doubt: float = 0.0) -> "LinearJudge | ReferenceJudge":
+class Judge(Protocol):
+    """What an evaluation asks of a model; a code is whatever the model makes it."""
+
+    card: ModelCard
+    parts: tuple[CodeParts, ...]
+
+    def code(self, field: Field, plane: int, *, physics: bool = True) -> Any:
+        """Code of a plane."""
+        ...
+
+    def line(self, a: Any, b: Any, t: float) -> Any:
+        """Code on the line through two."""
+        ...
+
+    def picture(self, code: Any) -> Image:
+        """Picture of a code."""
+        ...
+
+    def round_trip(self, code: Any) -> Image:
+        """Picture of a code without what the decoder cannot say."""
+        ...
+
+    def vector(self, code: Any, part: CodeParts) -> NDArray[np.float32]:
+        """Part of a code as numbers in a row."""
+        ...
+
+
+def judge_of(name_or_path: str | Path, device: str = "cpu", doubt: float = 0.0) -> Judge:
     """Judge of a bundled model, or of any bundle; `doubt` is the relative error to be expected of the fields' levels.
 
     Raises

@@ -19,7 +19,7 @@ from focuslab.quality import apd, ffl, lds, mse, psnr, scaled_to, ssim
 from focuslab.quality.trust import finest_period_px
 from focuslab_training.data.field import Field
 from focuslab_training.evaluation.baselines import DEBLURRING, FITTED, SYNTHESIS, baselines
-from focuslab_training.evaluation.judges import CodeParts, LinearJudge, ReferenceJudge
+from focuslab_training.evaluation.judges import CodeParts, Judge, LinearJudge
 
 __all__ = ["FieldResult", "LinearityScore", "Score", "best_settings", "judge_field", "side_of"]
 
@@ -96,7 +96,7 @@ def side_of(field: Field) -> list[int]:
 
 
 def judge_field(
-    judge: LinearJudge | ReferenceJudge,
+    judge: Judge,
     field: Field,
     *,
     classical: bool = True,

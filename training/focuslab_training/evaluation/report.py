@@ -12,16 +12,8 @@ from jinja2 import Environment
 import focuslab
 from focuslab.models.bundle import ModelCard
 from focuslab_training.evaluation import figures
-from focuslab_training.evaluation.protocol import (
-    CEILING,
-    DEBLURRING,
-    ORIGINAL,
-    OWN,
-    SYNTHESIS,
-    FieldResult,
-    LinearityScore,
-    Score,
-)
+from focuslab_training.evaluation.baselines import DEBLURRING, SYNTHESIS
+from focuslab_training.evaluation.protocol import CEILING, ORIGINAL, OWN, FieldResult, LinearityScore, Score
 
 __all__ = ["write_report"]
 
