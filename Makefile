@@ -41,7 +41,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.installed
-	$(INSTALL) -e ".[gui,train,bioimageio,distributed,zarr]" pytest pytest-cov pytest-qt pytest-xdist hypothesis
+	$(INSTALL) -e ".[gui,train,bioimageio,distributed,zarr]" pytest pytest-cov pytest-qt pytest-xdist hypothesis monai
 	touch $@
 
 $(SCREEN): $(VENV)/.installed
