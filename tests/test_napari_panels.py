@@ -244,6 +244,24 @@ def test_batch_takes_the_pixel_size_where_a_file_has_an_unknown_unit(opened: Any
     assert panel._jobs()[0].open().calibration.pixel_size_um == 0.5
 
 
+def test_batch_is_told_what_files_do_not_say(opened: Any, qtbot: Any, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "colours.tif", np.zeros((16, 16, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite(tmp_path / "in" / "stack.tif", np.zeros((2, 3, 16, 16), np.uint16), photometric="minisblack")
+    panel = opened(BatchPanel)
+    panel.folder.line.setText(str(tmp_path / "in"))
+    panel.output.line.setText(str(tmp_path / "out"))
+    run(qtbot, panel, panel.run)
+    said = "\n".join(panel.list.item(i).text() for i in range(panel.list.count()))
+    assert "'RGB per channel'" in said and "'Axes' " in said and "--" not in said
+    panel.files.setText("colours*")
+    panel.per_channel.setChecked(True)
+    assert panel._jobs()[0].open().axes == "CYX"
+    panel.files.setText("stack*")
+    panel.axes.setText("TZYX")
+    assert panel._jobs()[0].open().shape == (2, 3, 16, 16)
+
+
 def test_training_in_its_own_process(opened: Any, qtbot: Any, tmp_path: Path) -> None:
     panel = opened(TrainingPanel)
     panel.recipe.setCurrentText("smoke")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt
@@ -31,6 +31,12 @@ __all__ = ["BatchPanel"]
 FOLDER, LAYERS = "files of a folder", "selected layers"
 SHARPEST, SHIFT_UM, SHIFT_PX = "each to the sharpest", "by a shift in um", "by a shift in px"
 _WRONG = QColor("#e76f51")
+_TITLES = {  # of what the command line calls otherwise
+    "--rgb per-channel": "RGB per channel",
+    "--axes": "Axes",
+    "--overwrite": "Replace results that are there",
+    **{f"--{name.replace('_', '-')}": title for name, (title, _) in TITLES.items()},
+}
 _SHIFT = {"shift": Number("Shift", -5.0, -1000, 1000, 2)}
 
 
@@ -41,6 +47,10 @@ class BatchPanel(Panel):
         super().__init__(napari_viewer)
         self.session = Session()
         self.source, self.folder, self.files = QComboBox(), FolderField("Folder of images"), QLineEdit("*.tif*")
+        self.axes, self.per_channel = QLineEdit(), QCheckBox("RGB per channel")
+        self.axes.setPlaceholderText("as the files say")
+        self.axes.setToolTip("Dimensions of every file in its order, where files do not say them: ZYX")
+        self.per_channel.setToolTip("Take the colours of pictures as channels")
         self.output, self.overwrite = FolderField("Folder for the results"), QCheckBox("Replace results that are there")
         self.source.addItems([FOLDER, LAYERS])
         self.files.setToolTip("Which files of the folder: * stands for anything, **/ for subfolders")
@@ -53,7 +63,10 @@ class BatchPanel(Panel):
         self.list.setToolTip("Double-click a result to open it")
         self.lay_out(
             {
-                "Images": form_of({"From": self.source, "Folder": self.folder, "Files": self.files}),
+                "Images": form_of(
+                    {"From": self.source, "Folder": self.folder, "Files": self.files, "Axes": self.axes},
+                    self.per_channel,
+                ),
                 "Microscope": self.known,
                 "Model": self.model,
                 "Move": form_of({"Move": self.move}, self.shift),
@@ -75,8 +88,8 @@ class BatchPanel(Panel):
         try:
             jobs, request = self._jobs(), self._request()
         except FocusLabError as error:
-            show_warning(str(error))
-            self.about.setText(str(error))
+            show_warning(_here(error))
+            self.about.setText(_here(error))
             return
         model, device, overwrite = self.model.model, self.model.device, self.overwrite.isChecked()
         tile = int(preference("tile")) // 8 * 8
@@ -102,10 +115,12 @@ class BatchPanel(Panel):
             return self._layer_jobs(output)
         if (folder := self.folder.path) is None:
             raise RequestError("Name a folder of images.")
-        numbers = self.known.values
+        numbers, axes = self.known.values, self.axes.text().strip() or None
+        rgb: Literal["refuse", "per-channel"] = "per-channel" if self.per_channel.isChecked() else "refuse"
 
         def open_known(path: Path) -> "FocalStack":
-            return read(path, pixel_size_um=numbers.get("pixel_size_um")).calibrated(**numbers)
+            pixel_size = numbers.get("pixel_size_um")
+            return read(path, axes=axes, rgb=rgb, pixel_size_um=pixel_size).calibrated(**numbers)
 
         found = files_in(folder, self.files.text() or "*.tif*", output)
         jobs = jobs_of(found, output, open_known, below=folder)
@@ -124,7 +139,8 @@ class BatchPanel(Panel):
             name = layer.name.replace("/", "-").split(".tif")[0].removesuffix(".ome")
             try:
                 typed = {**typed_numbers(layer), **self.known.values}
-                opened = _given(read_layer(layer, typed=typed, focus_axis=chosen_focus_axis(layer)).stack)
+                axis, colours = chosen_focus_axis(layer), self.per_channel.isChecked()
+                opened = _given(read_layer(layer, typed=typed, focus_axis=axis, per_channel=colours).stack)
             except FocusLabError as error:
                 opened = _refused(error)
             jobs.append(Job(layer.name, opened, output / f"{name}.ome.tif"))
@@ -150,7 +166,7 @@ class BatchPanel(Panel):
         if (outcome := step.outcome) is None:
             return
         done = outcome.provenance or {}
-        said = [str(outcome.error)] if outcome.error is not None else [summary(done), *done["notes"]]
+        said = [_here(outcome.error)] if outcome.error is not None else [summary(done), *done["notes"]]
         row = QListWidgetItem(f"{outcome.job.name}: " + "\n    ".join(said))
         row.setToolTip(row.text())
         if outcome.error is not None:
@@ -179,8 +195,17 @@ class BatchPanel(Panel):
         layers = self.source.currentText() == LAYERS
         self.folder.setEnabled(not layers)
         self.files.setEnabled(not layers)
+        self.axes.setEnabled(not layers)
         self.shift.setVisible(self.move.currentText() != SHARPEST)
         self.shift.boxes["shift"].setSuffix(" um" if self.move.currentText() == SHIFT_UM else " px")
+
+
+def _here(error: FocusLabError) -> str:
+    """What an error says, its options by their names in this panel."""
+    said = str(error)
+    for option, title in _TITLES.items():
+        said = said.replace(option, repr(title))
+    return said
 
 
 def _given(stack: Any) -> Callable[[], Any]:
