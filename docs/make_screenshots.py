@@ -230,6 +230,7 @@ def training(out: Path) -> None:
     panel = path.panel
     path.sample()
     choose(panel.source, "selected layers")
+    panel.all.setChecked(True)  # one stack alone
     QTest.keyClicks(panel.output.line, "my_model")
     click(panel.train)
     until(lambda: len(panel.plot.left.lines) > 0 and len(panel.plot.left.lines[0].get_xdata()) >= 3)

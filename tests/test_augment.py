@@ -157,3 +157,18 @@ def test_refusals() -> None:
         RandomDisc()(np.zeros((4, 4), bool))
     with pytest.raises(ImageError, match="channels"):
         AmplitudePhaseRecombination([np.zeros((3, 8, 8))], p=1.0)(np.zeros((2, 8, 8)))
+
+
+def test_what_is_not_known_stays_where_it_is(kind: Any) -> None:
+    image = np.random.default_rng(1).uniform(100, 900, (48, 48)).astype(np.float32)
+    image[5, 7] = np.nan
+    made = kind(seed=2)(image)
+    assert np.array_equal(np.isnan(made), np.isnan(image)) and not np.allclose(made, image, equal_nan=True)
+
+
+def test_files_of_channels_where_channels_are_last(tmp_path: Path) -> None:
+    channels = np.random.default_rng(1).integers(100, 900, (2, 32, 40)).astype(np.uint16)
+    focuslab.write(tmp_path / "a.ome.tif", FocalStack(channels, "CYX"))
+    blur = RandomGaussian((1.0, 2.0), channels_last=True)
+    made = FocalDataset([tmp_path / "a.ome.tif"], blur)[0]
+    assert np.array_equal(made, FocalDataset([np.moveaxis(channels, 0, -1)], blur)[0])

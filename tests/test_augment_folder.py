@@ -110,11 +110,14 @@ def test_a_run_that_was_cut_short_goes_on(data: Path, tmp_path: Path) -> None:
         pass
     steps.close()
     (part / "images").mkdir(exist_ok=True)
-    (part / ".cell9.ome.tif.0000.part").write_bytes(b"half")
+    (part / ".cell9.ome.tif.0a1b2c3d.part").write_bytes(b"half")
+    (part / ".notes.part1.txt").write_text("the user's own")
     victim = next(part.rglob("*.tif"))
     before = victim.stat().st_mtime_ns
     results = made(plan, data, part)
     assert victim.stat().st_mtime_ns == before and sum(r.pixels for r in results) < 6 * 64 * 72
+    assert (part / ".notes.part1.txt").read_text() == "the user's own"
+    (part / ".notes.part1.txt").unlink()
     assert digest(part) == digest(whole)
 
 
@@ -125,6 +128,10 @@ def test_copies_by_another_microscope_are_made_again(data: Path, tmp_path: Path)
     again = finish(augment_steps(plan, Order(out, "default")))
     assert sum(result.pixels for result in again) == 0, "they are there"
     before = digest(out)
+    order = Order(out, "default", optics={"na": 0.5, "wavelength_um": (0.47,)})
+    coloured = [finish(augment_steps(plan, order)) for _ in range(2)]
+    assert [sum(r.pixels for r in results) > 0 for results in coloured] == [True, False], "made once"
+    assert len(json.loads((out / "manifest.json").read_text())["copies"]) == 3
     other = finish(augment_steps(plan, Order(out, "default", optics={"na": 0.3})))
     assert all(result.pixels > 0 for result in other if result.error is None)
     assert digest(out)["train/cell1_defocus00.ome.tif"] != before["train/cell1_defocus00.ome.tif"]
@@ -316,6 +323,8 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
         command = [sys.executable, "-m", "focuslab", "augment", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
+    (tmp_path / "excel.csv").write_bytes("Größe.tif\n".encode("cp1252"))
+    assert "UTF-8" in run(tmp_path / "excel.csv", tmp_path / "o", "--blur-px", "1:3").stderr
     listed = tmp_path / "list.csv"
     listed.write_text("file\ndata/images/train/cell1.ome.tif\ndata/images/train/cell1.ome.tif\n")
     dry = run(listed, tmp_path / "o" / "out", "--blur-px", "1:3", "--dry-run", "--copies", 2)
@@ -363,3 +372,21 @@ def test_lists_of_images(data: Path, tmp_path: Path) -> None:
     (folder / "list.csv").write_text("cel1.ome.tif\ncell2.ome.tif\n")
     with pytest.raises(RequestError, match="is not there"):
         plan_folder(folder / "list.csv", tmp_path / "out", REQUEST)
+
+
+def test_a_label_is_of_one_image(data: Path, tmp_path: Path) -> None:
+    twin = data / "images" / "validation" / "cell1.ome.tif"
+    focuslab.write(twin, FocalStack(picture(9), "YX", KNOWN))
+    plan = plan_folder(data / "images", tmp_path / "out", REQUEST, labels=data / "masks")
+    labels = {task.source.place: [c.path for c in task.source.companions if c.is_label] for task in plan.tasks}
+    assert labels["train/cell1.ome.tif"] == [data / "masks" / "train" / "cell1.png"]
+    assert labels["validation/cell1.ome.tif"] == [], "the other's is not taken for it"
+    with pytest.raises(RequestError, match="folder of their own"):
+        plan_folder(data / "images", tmp_path / "out", REQUEST, labels=data / "images")
+
+
+def test_one_file_that_cannot_be_copied_does_not_end_the_run(data: Path, tmp_path: Path) -> None:
+    (data / "images" / "train" / "cell2.csv").mkdir()
+    results = made(plan_folder(data / "images", tmp_path / "out", REQUEST), data, tmp_path / "out")
+    assert [r.place for r in results if r.error is not None] in ([], ["train/cell2.ome.tif"])
+    assert (tmp_path / "out" / "manifest.json").exists() and len(list((tmp_path / "out").rglob("*cell1*.tif"))) == 2

@@ -473,3 +473,27 @@ def test_a_format_of_the_microscopes_maker_is_to_be_exported(tmp_path: Path) -> 
         images_of(tmp_path)
     tifffile.imwrite(tmp_path / "b.tif", np.zeros((8, 8), np.uint16))
     assert images_of(tmp_path) == [tmp_path / "b.tif"]
+
+
+def test_positions_are_no_previews_whatever_they_are_called(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tiff:
+        for i in range(3):
+            tiff.write(np.full((32, 32), i, np.uint16), metadata={"axes": "YX", "Name": f"macrophages_label_Pos{i}"})
+    with pytest.raises(ImageError, match="holds 3 images"):
+        read(tmp_path / "a.ome.tif")
+
+
+def test_imagej_says_minutes_and_inches(tmp_path: Path) -> None:
+    said = {"axes": "TYX", "unit": "inch", "finterval": 5.0, "tunit": "min"}
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((2, 8, 8), np.uint16), imagej=True, resolution=(300, 300), metadata=said
+    )
+    found = read(tmp_path / "a.tif").calibration
+    assert found.time_step_s == 300.0 and found.pixel_size_um is None, "the size of a print is not that of a pixel"
+
+
+def test_what_a_mac_leaves_on_a_share_is_no_plane(tmp_path: Path) -> None:
+    for name in ("A01_z0.tif", "A01_z1.tif"):
+        tifffile.imwrite(tmp_path / name, np.zeros((8, 8), np.uint16))
+        (tmp_path / f"._{name}").write_bytes(b"finder")
+    assert list(read_pattern(tmp_path, "{well}_z{z}.tif")) == ["A01"]

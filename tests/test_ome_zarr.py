@@ -54,6 +54,23 @@ def test_a_pyramid_halves_to_the_end(tmp_path: Path) -> None:
     assert np.abs(group["1"][:].astype(float) - blocks).max() <= 0.5
 
 
+def test_scales_of_a_narrow_image(tmp_path: Path) -> None:
+    focuslab.write(
+        tmp_path / "a.zarr", FocalStack(np.zeros((7, 2100), np.uint16), "YX", Calibration(pixel_size_um=1.0))
+    )
+    image = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]
+    scales = [dataset["coordinateTransformations"][0]["scale"] for dataset in image["datasets"]]
+    assert scales == [[1.0, 1.0], [2.0, 2.0], [4.0, 4.0], [4.0, 8.0]][: len(scales)] and len(scales) > 2
+
+
+def test_ngff_goes_before_what_focuslab_noted(tmp_path: Path) -> None:
+    focuslab.write(tmp_path / "a.zarr", FocalStack(np.zeros((40, 50), np.uint16), "YX", KNOWN))
+    path = tmp_path / "a.zarr" / "zarr.json"
+    path.write_text(path.read_text().replace("0.645", "0.25", 2))  # the scale of the image, not the note
+    said = focuslab.read(tmp_path / "a.zarr").calibration
+    assert said.pixel_size_um == 0.25 and said.na == KNOWN.na
+
+
 def test_version_0_4_and_foreign_units(tmp_path: Path) -> None:
     group = zarr.create_group(str(tmp_path / "old.zarr"), zarr_format=2)
     group.create_array("s0", shape=(3, 20, 20), chunks=(1, 20, 20), dtype="uint16")

@@ -74,6 +74,8 @@ def test_names_of_wells(name: str, pattern: str | None, well: str | None, field:
 def test_plates_and_medians(tmp_path: Path) -> None:
     assert plate_shape(["A01", "B03"]) == (2, 3) and plate_shape(["P24"]) == (16, 24)
     assert plate_shape(["AF48"]) == (32, 48)
+    with pytest.raises(RequestError, match="No plate has a well PLATE01"):
+        plate_shape(["PLATE01"])
     with pytest.raises(RequestError, match="such as A01"):
         plate_map({"first": 1.0}, tmp_path / "p.png", title="x", unit="um")
     with pytest.raises(RequestError, match="names a"):

@@ -66,5 +66,7 @@ class FocalDataset(Dataset[Any]):
         if isinstance(image, str | Path):
             stack = read(image)
             image = np.asarray(stack.array[(slice(None),) * len(stack.shape)])
+            if self.transform.channels_last and stack.axes == "CYX":
+                image = np.moveaxis(image, 0, -1)
         made = self.transform.apply(image, self.parameters(index))
         return made if self.targets is None else (made, self.targets[index])

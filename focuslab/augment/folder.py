@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import re
 import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -185,9 +186,14 @@ def augment_steps(
     return ordered
 
 
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.part(\.json|\.old)?")
+
+
 def _sweep(folder: Path) -> None:
     """Take away what a killed run or worker has left half done."""
     for leftover in list(folder.rglob(".*.part*")):
+        if not _DRAFT.fullmatch(leftover.name):
+            continue
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +45,7 @@ class Source:
     planes: dict[tuple[int, ...], Path] | None = None
     axes: str = ""
 
-    def open(self, optics: dict[str, float | None], reading: dict[str, Any]) -> FocalStack:
+    def open(self, optics: dict[str, Any], reading: dict[str, Any]) -> FocalStack:
         """Open it, lazily, with what is said of its optics and of how its file is to be understood."""
         pixel = optics.get("pixel_size_um")
         if self.planes is not None:
@@ -81,6 +82,8 @@ def find_sources(
     RequestError
         If there is nothing to do.
     """
+    if labels is not None and labels.resolve() in (source.resolve(), source.resolve().parent):
+        raise RequestError(f"The labels lie among the images, in {labels}: put them into a folder of their own.")
     root, images = _listed(source, files) if pattern is None else (source, _stacks(source, pattern))
     images = [i for i in images if labels is None or labels.resolve() not in i.path.resolve().parents]
     if not images:
@@ -88,10 +91,11 @@ def find_sources(
     if labels is None:
         return images
     known, found = _by_stem(labels), []
+    called = Counter(key for keys in {_keys(image) for image in images} for key in keys)
     for image in images:
-        place = Path(image.place)
-        parts = (*place.parent.parts, stem_of(place))
-        if named := next((known[k] for i in range(len(parts)) if (k := "/".join(parts[i:])) in known), []):
+        whole, *shorter = _keys(image)
+        own_keys = (whole, *(key for key in shorter if called[key] == 1))  # a label is of one image
+        if named := next((known[key] for key in own_keys if key in known), []):
             own = [Companion(n, _label_place(n, labels, root), True) for n in named]
             found.append(replace(image, companions=(*image.companions, *own)))
         elif labels_missing == "fail":
@@ -100,6 +104,13 @@ def find_sources(
     if not found:
         raise RequestError(f"No image in {source} has a label in {labels}: labels are named like their images.")
     return found
+
+
+def _keys(image: Source) -> tuple[str, ...]:
+    """Names that a label of an image may have: its path without ending, and ever less of its folders."""
+    place = Path(image.place)
+    parts = (*place.parent.parts, stem_of(place))
+    return tuple("/".join(parts[i:]) for i in range(len(parts)))
 
 
 def _stacks(folder: Path, pattern: str) -> list[Source]:
@@ -138,7 +149,7 @@ def check_label(label: Path, shape: tuple[int, int]) -> None:
                 size = png.size[::-1]
         else:
             return
-    except (OSError, ValueError, tifffile.TiffFileError) as error:
+    except (OSError, ValueError, tifffile.TiffFileError, Image.DecompressionBombError) as error:
         raise ImageError(f"Its label {label.name} cannot be read: {error}.") from error
     if size != shape:
         raise ImageError(f"Its label {label.name} has {size[0]} x {size[1]} px, the image {shape[0]} x {shape[1]}.")
@@ -171,7 +182,10 @@ def _paths(source: Path, files: str) -> tuple[Path, list[Path]]:
 
 def _of_list(table: Path) -> list[Path]:
     """Images named in the first column of a CSV, in or below its folder."""
-    lines = table.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{table.name} is not UTF-8: save it as 'CSV UTF-8', which Excel offers.") from error
     rows = list(dict.fromkeys(row[0].strip() for row in csv.reader(lines) if row and row[0].strip()))
     if rows and Path(rows[0]).suffix.lower() not in (".tif", ".tiff", ".zarr"):
         rows = rows[1:]  # a header

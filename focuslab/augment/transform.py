@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from focuslab.errors import ImageError, RequestError
+from focuslab.refocusing.intensity import finite
 
 __all__ = ["RandomTransform", "as_counts"]
 
@@ -38,6 +39,8 @@ class RandomTransform(ABC, Generic[Parameters]):
     def __init__(self, *, p: float = 1.0, seed: int | None = None, channels_last: bool = False) -> None:
         if not 0 <= p <= 1:
             raise RequestError(f"A probability lies between 0 and 1, got {p}.")
+        if seed is not None and seed < 0:
+            raise RequestError(f"A seed is a whole number from 0 on, got {seed}.")
         self.p, self.seed, self.channels_last = p, seed, channels_last
         self._random: np.random.Generator | None = None
         self._process = 0
@@ -80,7 +83,10 @@ class RandomTransform(ABC, Generic[Parameters]):
             raise ImageError(f"An image is (Y, X) or (C, Y, X) of real numbers, got {array.shape} {array.dtype}.")
         flat = array.ndim == 2
         channels = array[None] if flat else np.moveaxis(array, -1, 0) if self.channels_last else array
-        made = as_counts(self.render(channels, parameters), array.dtype)
+        filled = np.stack([finite(channel, keep_nan=True) for channel in channels])
+        made = as_counts(self.render(filled, parameters), array.dtype)
+        if array.dtype.kind == "f":  # what is not known is not known afterwards
+            made = np.where(np.isfinite(channels), made, channels)
         made = made[0] if flat else np.moveaxis(made, 0, -1) if self.channels_last else made
         if isinstance(image, torch.Tensor):
             return torch.from_numpy(np.ascontiguousarray(made)).to(image.device, image.dtype)

@@ -1,5 +1,6 @@
 """One image and all its copies: what a worker does, in whichever thread, process or machine."""
 
+import errno
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import torch
 import focuslab
 from focuslab.augment.copies import Copy, Task
 from focuslab.augment.sources import Companion, check_label, stem_of
-from focuslab.errors import FocusLabError, OutputError
+from focuslab.errors import FocusLabError, ImageError, OutputError
 from focuslab.io import writer_of
 from focuslab.io.destination import sidecar_path
 from focuslab.models.zoo import load_model
@@ -28,6 +29,7 @@ from focuslab.stack import FocalStack
 __all__ = ["Order", "Result", "make_copies", "record_of"]
 
 _TILE = 1024
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other image could be written either
 _FRAMES = 4  # planes of a field that its level is read from, at most, per channel
 
 
@@ -85,7 +87,9 @@ def make_copies(task: Task, order: Order) -> Result:
     except FocusLabError as error:
         return Result(task.source.place, error=error)
     except OSError as error:
-        return Result(task.source.place, error=OutputError(f"A file cannot be read or written: {error}."))
+        if error.errno in _NO_ROOM:
+            return Result(task.source.place, error=OutputError(f"A file cannot be written: {error}."))
+        return Result(task.source.place, error=ImageError(f"A file cannot be read or written: {error}."))
 
 
 def record_of(task: Task, copy: Copy, order: Order) -> dict[str, Any] | None:
@@ -102,7 +106,8 @@ def record_of(task: Task, copy: Copy, order: Order) -> dict[str, Any] | None:
 def _wanted(task: Task, copy: Copy, order: Order) -> dict[str, Any]:
     """What of a record makes the copy what it is: another model, level or microscope makes another one."""
     said = {"level": task.level, "optics": order.optics, "reading": order.reading}
-    return {**copy.record(), **said, "sha256": _sha256(order.model)}
+    wanted = {**copy.record(), **said, "sha256": _sha256(order.model)}
+    return dict(json.loads(json.dumps(wanted)))  # as it comes back from a file, to be compared
 
 
 @lru_cache(maxsize=2)

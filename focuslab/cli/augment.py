@@ -35,7 +35,7 @@ def augment(
         str | None, typer.Option(help="Images are stacks of one file per plane, e.g. '{well}_z{z}_w{c}.tif'.")
     ] = None,
     format: Annotated[Literal["same", "tiff", "ome-zarr"], typer.Option(help="Of the copies.")] = "same",
-    seed: Annotated[int, typer.Option(help="The same seed makes the same copies.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same copies.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Threads of this machine, one image each.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask cluster instead, e.g. tcp://host:8786.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,

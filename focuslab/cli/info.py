@@ -18,9 +18,10 @@ def info(
     focus_axis: opt.FocusAxis = None,
     series: opt.Series = None,
     rgb: opt.Rgb = "per-channel",
+    pixel_size_um: opt.PixelSize = None,
 ) -> None:
     """Show axes, type, calibration and optics of an image."""
-    stack = opt.open_stack(file, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series)
+    stack = opt.open_stack(file, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series, pixel_size_um=pixel_size_um)
     known = stack.calibration
     rows = {
         "axes": " x ".join(f"{n} {a}" for a, n in zip(stack.axes, stack.shape, strict=True)),

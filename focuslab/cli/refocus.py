@@ -63,7 +63,7 @@ def refocus(
     """Deblur (or blur) images: by a shift, or to the sharpest."""
     from focuslab.models.zoo import load_model
     from focuslab.refocusing import Engine, RefocusRequest
-    from focuslab.refocusing.batch import batch_steps, summary
+    from focuslab.refocusing.batch import batch_steps, copy_plates, summary
 
     opt.refuse_unheard(pattern, axes=axes, focus_axis=focus_axis, series=series, rgb=rgb)
     request = RefocusRequest(
@@ -90,9 +90,10 @@ def refocus(
 
     jobs = _jobs(inputs, output, pattern, files, opened, optics)
     if skip_existing:  # a result is there as a whole or not at all
-        every, jobs = len(jobs), [job for job in jobs if not job.target.exists()]
-        if len(jobs) < every:
-            errors.print(f"{every - len(jobs)} of {every} results are there already.", style="yellow")
+        every, jobs = jobs, [job for job in jobs if not job.target.exists()]
+        if len(jobs) < len(every):
+            errors.print(f"{len(every) - len(jobs)} of {len(every)} results are there already.", style="yellow")
+            copy_plates(every)  # which a run that was broken off had no time to do
     failed = 0
     for outcome in outcomes(
         batch_steps(jobs, request, engine, overwrite=overwrite, keep_nan=nan == "keep", tile=tile // 8 * 8)

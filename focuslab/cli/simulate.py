@@ -26,7 +26,7 @@ def simulate(
     thickness_um: Annotated[float, typer.Option(help="Thickness of the specimen, um, about the plane in focus.")] = 0.0,
     photons: Annotated[float, typer.Option(min=1, help="Photo-electrons in the brightest structures.")] = 1500.0,
     read_noise: Annotated[float, typer.Option(min=0, help="Read noise, electrons.")] = 2.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same file.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same file.")] = 0,
     truth: Annotated[Path | None, typer.Option(help="Also write the noise-free planes here.")] = None,
     overwrite: opt.Overwrite = False,
 ) -> None:

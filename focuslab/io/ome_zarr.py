@@ -12,6 +12,7 @@ References
 import contextlib
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -205,9 +206,9 @@ class ZarrWriter:
             for a in like.axes
         ]
         datasets = []
-        for level, shape in enumerate(shapes):
-            coarser = [full / n if a in "YX" else 1.0 for a, full, n in zip(like.axes, shapes[0], shape, strict=True)]
-            scale = [(sizes[a] or 1.0) * round(c) for a, c in zip(like.axes, coarser, strict=True)]
+        scale = [sizes[a] or 1.0 for a in like.axes]
+        for level, (finer, shape) in enumerate(pairwise((shapes[0], *shapes))):
+            scale = [s * (2 if n < m else 1) for s, m, n in zip(scale, finer, shape, strict=True)]
             datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
         ome: dict[str, Any] = {
             "version": "0.5",
@@ -245,16 +246,9 @@ def _calibration(image: dict[str, Any], axes: str, omero: dict[str, Any], own: d
     if y and x and abs(y - x) > 0.01 * x:
         raise ImageError(f"Pixels must be square within 1 %, these are {y:g} x {x:g} um: resample the image first.")
     names = tuple(str(c.get("label") or f"channel {i}") for i, c in enumerate(omero.get("channels", ())))
-    known = {k: v for k, v in own.items() if v not in (None, [], ())}
-    return Calibration(
-        **{
-            "pixel_size_um": x,
-            "z_step_um": found.get("Z"),
-            "time_step_s": found.get("T"),
-            "channel_names": names,
-            **known,
-        }
-    )
+    said = {"pixel_size_um": x, "z_step_um": found.get("Z"), "time_step_s": found.get("T"), "channel_names": names}
+    known = {k: v for part in (own, said) for k, v in part.items() if v not in (None, [], ())}
+    return Calibration(**known)  # FocusLab's own attribute says what NGFF cannot
 
 
 def _zarr() -> Any:

@@ -65,7 +65,9 @@ def files_of_pattern(folder: str | Path, pattern: str) -> tuple[str, dict[str, d
     groups: dict[str, dict[tuple[int, ...], Path]] = {}
     root = Path(folder)
     for path in sorted(root.rglob("*")):
-        match = re.fullmatch(expression, path.relative_to(root).as_posix()) if path.is_file() else None
+        place = path.relative_to(root)
+        hidden = any(part.startswith(".") for part in place.parts)  # such as macOS leaves on shares
+        match = re.fullmatch(expression, place.as_posix()) if path.is_file() and not hidden else None
         if match:
             found = match.groupdict()
             name = "_".join(found[f] for f in fields if f not in ("z", "c", "t", "")) or root.name

@@ -7,6 +7,7 @@ Plain and multi-page TIFF, ImageJ hyperstacks, OME-TIFF (also in several files) 
 import contextlib
 import json
 import logging
+import re
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from focuslab.stack import AXES, Calibration, FocalStack, Pixels
 
 __all__ = ["read"]
 
-_PREVIEWS = ("thumbnail", "preview", "label", "macro", "overview")  # in the names of images that are none
+_PREVIEW = re.compile(r"\b(thumbnail|preview|label|macro|overview)\b")  # in the names of images that are none
 _OPENING = threading.Lock()  # while a file is opened, what tifffile logs is ours
 
 
@@ -152,7 +153,7 @@ def _previews(series: tifffile.TiffPageSeries, first: tifffile.TiffPageSeries, *
     """Whether an image only shows another one smaller, or the slide that it is from."""
     if series.keyframe is None:
         return True
-    if any(word in (series.name or "").lower() for word in _PREVIEWS):
+    if _PREVIEW.search((series.name or "").lower().replace("_", " ")) and series.shape != first.shape:
         return True
     (height, width), (tall, wide) = series.keyframe.shape[:2], first.keyframe.shape[:2]
     alike = abs(height * wide - width * tall) <= max(tall, wide)  # in proportion, but for a pixel

@@ -45,7 +45,10 @@ _UNITS = {
     "å": 1e-4,
 }
 _NO_UNIT = {"", "pixel", "pixels", "px", "reference frame", "null"}
+_PRINTED = ("inch", "inches", "in")  # of ImageJ: how large a picture is printed, not what was measured
 _SECONDS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SECONDS |= {"us": 1e-6, "msec": 1e-3, "sec": 1.0, "second": 1.0, "seconds": 1.0, "minute": 60.0, "minutes": 60.0}
+_SECONDS |= {"hr": 3600.0, "hour": 3600.0, "hours": 3600.0, "day": 86400.0, "days": 86400.0}
 _SQUARE = 0.01  # relative difference of pixel height and width that is taken as square
 
 
@@ -98,6 +101,7 @@ def imagej_calibration(tiff: tifffile.TiffFile, *, any_unit: bool = False) -> Ca
     """Calibration of an ImageJ hyperstack."""
     said = tiff.imagej_metadata or {}
     unit = str(said.get("unit", ""))
+    unit = "" if unit.strip().lower() in _PRINTED else unit
     tags = tiff.pages.first.tags
     sizes = []
     for name in ("XResolution", "YResolution"):
@@ -107,7 +111,7 @@ def imagej_calibration(tiff: tifffile.TiffFile, *, any_unit: bool = False) -> Ca
     labels = said.get("Labels")
     channels = said.get("channels", 1)
     names = tuple(str(label) for label in labels[:channels]) if labels and channels > 1 else ()
-    interval = float(said.get("finterval", 0) or 0)
+    interval = float(said.get("finterval", 0) or 0) * _SECONDS.get(str(said.get("tunit") or "s").strip().lower(), 0.0)
     return Calibration(
         pixel_size_um=_square(*sizes),
         z_step_um=micrometres(abs(float(said.get("spacing", 0) or 0)) or None, unit, any_unit=any_unit),

@@ -12,6 +12,7 @@ __all__ = ["NO_WELL", "PLATES", "plate_map", "plate_shape"]
 
 PLATES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24))
 NO_WELL = "No file name holds a well (such as A01): say how with --wells '{well}_s{field}.tif'."
+_MOST = (32, 48)  # rows and columns of a plate with 1536 wells
 _CELL, _EDGE = 44, 40  # px
 _COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))  # viridis
 _NONE, _INK = (225, 225, 225), (40, 40, 40)
@@ -102,6 +103,8 @@ def _place(well: str) -> tuple[int, int]:
     row = 0
     for letter in letters:
         row = 26 * row + ord(letter) - ord("A") + 1
+    if row > _MOST[0] or int(digits) > _MOST[1]:
+        raise RequestError(f"No plate has a well {well}: say how names hold it with --wells '{{well}}_s{{field}}.tif'.")
     return row - 1, int(digits) - 1
 
 

@@ -15,7 +15,17 @@ from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
 from focuslab.stack import FocalStack
 
-__all__ = ["BatchProgress", "Job", "Outcome", "batch_steps", "check_targets", "files_in", "jobs_of", "summary"]
+__all__ = [
+    "BatchProgress",
+    "Job",
+    "Outcome",
+    "batch_steps",
+    "check_targets",
+    "copy_plates",
+    "files_in",
+    "jobs_of",
+    "summary",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +161,15 @@ def batch_steps(
         except OSError as error:  # a share that is gone, a disk that is full
             outcomes.append(Outcome(job, error=OutputError(f"{job.name} cannot be read or written: {error}.")))
         yield BatchProgress(i + 1, len(jobs), outcomes[-1])
+    copy_plates(jobs)
+    return outcomes
+
+
+def copy_plates(jobs: Sequence[Job]) -> None:
+    """Say of the plates that the results of jobs lie in what those of their sources say."""
     for source, target in {(plate_of(j.source), plate_of(j.target)) for j in jobs if j.source is not None}:
         if source is not None and target is not None and is_plate(source):
             copy_plate(source, target)
-    return outcomes
 
 
 def summary(provenance: dict[str, Any]) -> str:
