@@ -25,6 +25,6 @@ def gui(
     said = {"axes": axes, "focus_axis": focus_axis, "rgb": rgb, "series": series, "pixel_size_um": pixel_size_um}
     stacks = [(path, opt.open_stack(path, **said)) for path in files or []]  # type: ignore[arg-type]
     with with_extra("gui", "napari", "qtpy"):
-        import napari  # noqa: F401
         from focuslab_napari.opening import start
-    start(stacks)
+
+        start(stacks)  # which imports napari
