@@ -116,8 +116,7 @@ class RandomDefocus(RandomTransform[DefocusParameters]):
             level = self.level_px
             if level is None:
                 level = self._level(stack)
-            known_pixels = plane[np.isfinite(plane)]
-            if level is None or not known_pixels.size or not np.ptp(known_pixels) > 0:
+            if level is None or not np.ptp(plane) > 0:
                 made[channel] = plane
                 continue
             total = level + parameters.blur_px

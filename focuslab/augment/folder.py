@@ -24,6 +24,7 @@ from focuslab.io.ome_zarr import is_zarr
 __all__ = ["MANIFEST", "AugmentProgress", "Plan", "augment_steps", "plan_folder", "plan_replay"]
 
 MANIFEST = "manifest.json"
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.part(\.json|\.old)?")  # name of a file that is being written
 _COLUMNS = (
     "source", "output", "number", "shift", "unit", "way", "level_px", "structure", "model", "sha256", "seed",
     "intensity_drift", "saturated_pixels", "extrapolated", "notes", "focuslab", "torch",
@@ -184,9 +185,6 @@ def augment_steps(
     ordered = [found[task.source.place] for task in plan.tasks]
     _write(order, plan, [record for result in ordered for record in result.records])
     return ordered
-
-
-_DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.part(\.json|\.old)?")
 
 
 def _sweep(folder: Path) -> None:

@@ -82,7 +82,7 @@ def find_sources(
     RequestError
         If there is nothing to do.
     """
-    if labels is not None and labels.resolve() in (source.resolve(), source.resolve().parent):
+    if labels is not None and source.resolve().is_relative_to(labels.resolve()):
         raise RequestError(f"The labels lie among the images, in {labels}: put them into a folder of their own.")
     root, images = _listed(source, files) if pattern is None else (source, _stacks(source, pattern))
     images = [i for i in images if labels is None or labels.resolve() not in i.path.resolve().parents]
