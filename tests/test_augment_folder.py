@@ -111,6 +111,7 @@ def test_a_run_that_was_cut_short_goes_on(data: Path, tmp_path: Path) -> None:
     steps.close()
     (part / "images").mkdir(exist_ok=True)
     (part / ".cell9.ome.tif.0a1b2c3d.part").write_bytes(b"half")
+    (part / f".{'0a1b2c3d' * 4}.part").write_bytes(b"")  # a probe of whether the folder can be written to
     (part / ".notes.part1.txt").write_text("the user's own")
     victim = next(part.rglob("*.tif"))
     before = victim.stat().st_mtime_ns

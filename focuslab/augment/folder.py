@@ -24,7 +24,7 @@ from focuslab.io.ome_zarr import is_zarr
 __all__ = ["MANIFEST", "AugmentProgress", "Plan", "augment_steps", "plan_folder", "plan_replay"]
 
 MANIFEST = "manifest.json"
-_DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.part(\.json|\.old)?")  # name of a file that is being written
+_DRAFT = re.compile(r"\.(.+\.[0-9a-f]{8}|[0-9a-f]{32})\.part(\.json|\.old)?")  # a file being written, or a probe
 _COLUMNS = (
     "source", "output", "number", "shift", "unit", "way", "level_px", "structure", "model", "sha256", "seed",
     "intensity_drift", "saturated_pixels", "extrapolated", "notes", "focuslab", "torch",
