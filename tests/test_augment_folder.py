@@ -391,3 +391,10 @@ def test_one_file_that_cannot_be_copied_does_not_end_the_run(data: Path, tmp_pat
     results = made(plan_folder(data / "images", tmp_path / "out", REQUEST), data, tmp_path / "out")
     assert [r.place for r in results if r.error is not None] == ["train/cell2.ome.tif"]
     assert (tmp_path / "out" / "manifest.json").exists() and len(list((tmp_path / "out").rglob("*cell1*.tif"))) == 2
+
+
+@pytest.mark.parametrize(("wanted", "ending"), [("same", ".ome.tif"), ("tiff", ".ome.tif"), ("ome-zarr", ".ome.zarr")])
+def test_copies_of_what_is_only_read(tmp_path: Path, wanted: Any, ending: str) -> None:
+    (tmp_path / "beads.stk").touch()
+    plan = plan_folder(tmp_path, tmp_path.parent / "out", AugmentRequest(1, (0, 1), format=wanted))
+    assert [copy.output for task in plan.tasks for copy in task.copies] == [f"beads_defocus00{ending}"]

@@ -1,4 +1,5 @@
 import json
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import tifffile
 
 from focuslab.errors import CalibrationError, ImageError, OutputError, RequestError
 from focuslab.io import images_of, read, read_pattern, tiff_pixels, write
+from focuslab.io.folders import written_name
 from focuslab.io.open_files import OpenFiles
 from focuslab.io.writing import StackWriter
 from focuslab.stack import Calibration, FocalStack
@@ -497,3 +499,60 @@ def test_what_a_mac_leaves_on_a_share_is_no_plane(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / name, np.zeros((8, 8), np.uint16))
         (tmp_path / f"._{name}").write_bytes(b"finder")
     assert list(read_pattern(tmp_path, "{well}_z{z}.tif")) == ["A01"]
+
+
+def test_metamorph_says_its_calibration_in_xml(tmp_path: Path) -> None:
+    def said(z: float, unit: str = "um") -> str:
+        return (
+            '<MetaData><prop id="ApplicationName" type="string" value="MetaMorph"/><PlaneInfo>'
+            '<prop id="spatial-calibration-state" type="bool" value="on"/>'
+            '<prop id="spatial-calibration-x" type="float" value="0.3417"/>'
+            '<prop id="spatial-calibration-y" type="float" value="0.3417"/>'
+            f'<prop id="spatial-calibration-units" type="string" value="{unit}"/>'
+            f'<prop id="z-position" type="float" value="{z}"/><prop id="wavelength" type="float" value="447"/>'
+            '<custom-prop id="_MagNA_" type="float" value="0.75"/><custom-prop id="_MagRI_" type="float" value="1"/>'
+            "</PlaneInfo></MetaData>"
+        )
+
+    with tifffile.TiffWriter(tmp_path / "stack.tif") as file:
+        for z in (-3.0, -1.0, 1.0):
+            plane = np.zeros((16, 16), np.uint16)
+            file.write(plane, description=said(z), software="MetaSeries", metadata=None, contiguous=False)
+    found = read(tmp_path / "stack.tif", axes="ZYX").calibration
+    assert (found.pixel_size_um, found.z_step_um, found.na, found.index) == (0.3417, 2.0, 0.75, 1.0)
+    assert found.wavelength_um() == pytest.approx(0.447)
+    one = tmp_path / "one.tif"
+    tifffile.imwrite(one, plane, description=said(1.0, "pixel"), software="MetaSeries", metadata=None)
+    assert read(one).calibration.pixel_size_um is None and read(one).calibration.z_step_um is None
+
+
+def test_a_stack_of_metamorph_says_its_calibration_in_tags(tmp_path: Path) -> None:
+    """STK files: all planes after one page; tags 33628 (values at offsets) and 33629 (six numbers for each plane)."""
+    planes = np.arange(3 * 16 * 16, dtype=np.uint16).reshape(3, 16, 16)
+    path = tmp_path / "beads.stk"
+    tags = [(33628, 4, 6, (3, 1, 4, 0, 6, 0), True), (33629, 5, 9, (5, 2, 0, 0, 0, 0) * 3, True)]
+    tifffile.imwrite(path, planes[0], byteorder="<", metadata=None, extratags=tags)
+    with tifffile.TiffFile(path) as file:
+        uic1, uic2, strips = (file.pages.first.tags[code] for code in (33628, 33629, 273))
+        content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, uic1.offset + 4, 3)  # MetaMorph counts pairs, and planes
+    struct.pack_into("<I", content, uic2.offset + 4, 3)
+    ratio = len(content)
+    content += struct.pack("<2I", 16125, 50000) + struct.pack("<I3s", 3, b"um\0") + b"\0"
+    struct.pack_into("<6I", content, uic1.valueoffset, 3, 1, 4, ratio, 6, ratio + 8)
+    struct.pack_into("<I", content, strips.valueoffset, len(content))
+    path.write_bytes(content + planes.tobytes())
+    stack = read(path)
+    assert stack.axes == "ZYX" and np.array_equal(np.asarray(stack.array), planes)
+    assert (stack.calibration.pixel_size_um, stack.calibration.z_step_um) == (0.3225, 2.5)
+
+
+def test_results_have_a_name_that_is_written(tmp_path: Path) -> None:
+    (tmp_path / "converted").mkdir()
+    names = {
+        "a.tif": "a.tif",
+        "b.OME.TIFF": "b.OME.TIFF",
+        "beads.stk": "beads.ome.tif",
+        "converted": "converted.ome.zarr",
+    }
+    assert {name: written_name(tmp_path / name) for name in names} == names

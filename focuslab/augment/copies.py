@@ -16,6 +16,7 @@ from focuslab.augment.sources import Source, stem_of
 from focuslab.errors import RequestError
 from focuslab.io import plate_of
 from focuslab.io.destination import sidecar_path
+from focuslab.io.folders import written_name
 from focuslab.refocusing.request import Way
 
 __all__ = ["AugmentRequest", "Copy", "Task", "plan_copies"]
@@ -121,14 +122,15 @@ def _copy(source: Source, number: int, request: AugmentRequest) -> Copy:
     shift = round(float(random.uniform(*request.blur)), 4)
     drawn: Way = "model" if random.integers(2) else "optics"
     way: Way = drawn if request.way == "mixed" else request.way
-    output = _output(Path(source.place), number, request.format)
+    output = _output(source, number, request.format)
     return Copy(number, output.as_posix(), shift, request.unit, way, request.seed)
 
 
-def _output(place: Path, number: int, wanted: str) -> Path:
+def _output(source: Source, number: int, wanted: str) -> Path:
     """Where a copy lies: a copy of a plate is a plate, or a folder of the files of its fields."""
+    place = Path(source.place)
     plate = plate_of(place)
-    whole = plate or place
+    whole = plate or (place if source.planes is not None else place.with_name(written_name(source.path)))
     name = f"{stem_of(whole)}_defocus{number:02d}"
     zarr = whole.suffix.lower() == ".zarr"
     if plate is not None and wanted == "tiff":
@@ -138,4 +140,4 @@ def _output(place: Path, number: int, wanted: str) -> Path:
         ending = whole.name[len(stem_of(whole)) :]
     else:
         ending = ".ome.tif" if zarr else ".ome.zarr"
-    return whole.parent / f"{name}{ending}" / place.relative_to(whole)
+    return whole.parent / f"{name}{ending}" / (place.relative_to(plate) if plate is not None else "")

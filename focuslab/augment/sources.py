@@ -13,6 +13,7 @@ from PIL import Image
 
 from focuslab.errors import FocusLabError, ImageError, RequestError
 from focuslab.io import fields_of, images_of, is_plate, read
+from focuslab.io.folders import TIFF_ENDINGS
 from focuslab.io.ome_zarr import is_zarr
 from focuslab.io.pattern import files_of_pattern, stack_of_files
 from focuslab.stack import FocalStack
@@ -187,7 +188,7 @@ def _of_list(table: Path) -> list[Path]:
     except UnicodeDecodeError as error:
         raise RequestError(f"{table.name} is not UTF-8: save it as 'CSV UTF-8', which Excel offers.") from error
     rows = list(dict.fromkeys(row[0].strip() for row in csv.reader(lines) if row and row[0].strip()))
-    if rows and Path(rows[0]).suffix.lower() not in (".tif", ".tiff", ".zarr"):
+    if rows and Path(rows[0]).suffix.lower() not in (*TIFF_ENDINGS, ".zarr"):
         rows = rows[1:]  # a header
     paths = [Path(os.path.normpath(table.parent / row)) for row in rows]
     if missing := [p for p in paths if not p.exists()]:

@@ -6,9 +6,9 @@ from focuslab.errors import RequestError
 from focuslab.io.ome_zarr import is_zarr
 from focuslab.io.plates import fields_of, is_plate, plate_of
 
-__all__ = ["EXPORT", "MAKERS", "images_of"]
+__all__ = ["EXPORT", "MAKERS", "TIFF_ENDINGS", "images_of", "written_name"]
 
-_IMAGES = (".tif", ".tiff", ".zarr")
+TIFF_ENDINGS = (".tif", ".tiff", ".stk", ".lsm")  # of files that are read, all of them TIFF inside
 MAKERS = (".czi", ".dv", ".ims", ".lif", ".nd2", ".oib", ".oif", ".oir", ".vsi")  # not read here
 EXPORT = "Export it as OME-TIFF, for instance by Bio-Formats in Fiji, and open that."
 
@@ -27,9 +27,16 @@ def images_of(folder: Path, files: str = "**/*") -> list[Path]:
         raise RequestError(
             f"{files!r} is no pattern of files below a folder: give one such as '*.tif' or '**/*.tif' ({error})."
         ) from error
-    found = [p for p in matching if p.suffix.lower() in _IMAGES and not p.name.startswith(".")]
+    found = [p for p in matching if p.suffix.lower() in (*TIFF_ENDINGS, ".zarr") and not p.name.startswith(".")]
     foreign = [p.name for p in matching if p.suffix.lower() in MAKERS]
     if foreign and not found:
         raise RequestError(f"{folder} holds images in a format of the microscope's maker ({foreign[0]}). {EXPORT}")
     whole = sorted(p for p in found if plate_of(p.relative_to(folder)) is None and (p.is_file() or is_zarr(p)))
     return [image for p in whole for image in (fields_of(p) if is_plate(p) else [p])]
+
+
+def written_name(path: Path) -> str:
+    """Name that what is made of an image is written under: its own, or another ending where its format is only read."""
+    if path.suffix.lower() in (".tif", ".tiff", ".zarr") or plate_of(path) is not None:
+        return path.name
+    return f"{path.name}.ome.zarr" if path.is_dir() else f"{path.stem}.ome.tif"  # a Zarr image is called anything

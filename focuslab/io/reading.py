@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from focuslab.errors import CalibrationError, ImageError
 from focuslab.io.folders import EXPORT, MAKERS
+from focuslab.io.metamorph import metamorph_calibration
 from focuslab.io.ome_zarr import is_zarr, open_zarr
 from focuslab.io.plates import is_plate
 from focuslab.io.tiff_metadata import completed, imagej_calibration, ome_calibration, own_notes
@@ -233,6 +234,8 @@ def _described(tiff: tifffile.TiffFile, number: int, *, any_unit: bool) -> tuple
     if tiff.is_imagej:
         said = own_notes(str((tiff.imagej_metadata or {}).get("focuslab", "")))
         return completed(imagej_calibration(tiff, any_unit=any_unit), said), "imagej", said.get("provenance", {})
+    if tiff.is_metaseries or tiff.is_stk:
+        return metamorph_calibration(tiff, any_unit=any_unit), "tiff", {}
     said = own_notes(tiff.pages.first.description, "focuslab")
     return completed(Calibration(), said), "tiff", said.get("provenance", {})
 

@@ -22,6 +22,7 @@ __all__ = [
     "ome_cannot_say",
     "ome_metadata",
     "own_notes",
+    "square_pixels",
     "with_objective",
 ]
 
@@ -75,7 +76,14 @@ def micrometres(value: float | None, unit: str, *, any_unit: bool = False) -> fl
     return length if length > 0 and math.isfinite(length) else None
 
 
-def _square(x: float | None, y: float | None) -> float | None:
+def square_pixels(x: float | None, y: float | None) -> float | None:
+    """Size of a pixel from its width and height.
+
+    Raises
+    ------
+    CalibrationError
+        If they differ.
+    """
     if x and y and abs(x - y) > _SQUARE * max(x, y):
         raise CalibrationError(f"Pixels must be square, got {x:.6g} x {y:.6g} um (X x Y): resample the image first.")
     return x or y
@@ -113,7 +121,7 @@ def imagej_calibration(tiff: tifffile.TiffFile, *, any_unit: bool = False) -> Ca
     names = tuple(str(label) for label in labels[:channels]) if labels and channels > 1 else ()
     interval = float(said.get("finterval", 0) or 0) * _SECONDS.get(str(said.get("tunit") or "s").strip().lower(), 0.0)
     return Calibration(
-        pixel_size_um=_square(*sizes),
+        pixel_size_um=square_pixels(*sizes),
         z_step_um=micrometres(abs(float(said.get("spacing", 0) or 0)) or None, unit, any_unit=any_unit),
         time_step_s=interval or None,
         channel_names=names,
@@ -155,7 +163,7 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
     step = _number(pixels.get("TimeIncrement"))
     seconds = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"))
     return Calibration(
-        pixel_size_um=_square(size("X"), size("Y")),
+        pixel_size_um=square_pixels(size("X"), size("Y")),
         z_step_um=size("Z"),
         time_step_s=step * seconds if step and seconds else None,
         na=_positive(lens.get("LensNA")) if lens is not None else None,

@@ -10,6 +10,7 @@ from typing import Any
 from focuslab.errors import FocusLabError, OutputError, RequestError
 from focuslab.io import copy_plate, images_of, is_plate, plate_of, read, writer_of
 from focuslab.io.destination import sidecar_path
+from focuslab.io.folders import written_name
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
@@ -82,7 +83,7 @@ def jobs_of(
 ) -> list[Job]:
     """Jobs that write every file under its own name into a folder, keeping subfolders `below` one."""
     names = [path.relative_to(below) if below is not None else Path(path.name) for path in files]
-    targets = [output / (name if _tells_format(name) else f"{name}.ome.zarr") for name in names]
+    targets = [output / name.with_name(written_name(path)) for path, name in zip(files, names, strict=True)]
     return [
         Job(_name(path, below), lambda path=path: opened(path), target, path)  # type: ignore[misc]
         for path, target in zip(files, targets, strict=True)
@@ -106,11 +107,6 @@ def check_targets(jobs: Sequence[Job]) -> None:
             f"{shared[0]} and {shared[1]} would share one record of their provenance: rename one of them, or refocus "
             "them into different folders."
         )
-
-
-def _tells_format(name: Path) -> bool:
-    """Whether a file is written by its name; the folder of a Zarr image may be called anything."""
-    return name.suffix.lower() in (".tif", ".tiff", ".zarr") or plate_of(name) is not None
 
 
 def _name(path: Path, below: Path | None) -> str:

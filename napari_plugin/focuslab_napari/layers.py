@@ -220,9 +220,11 @@ def _of_metadata(layer: Any) -> dict[str, Any]:
 def _of_file(layer: Any) -> dict[str, Any]:
     """What the TIFF says that a layer was opened from; nothing if it cannot be asked."""
     path = getattr(layer.source, "path", None)
-    if path is None or Path(path).suffix.lower() not in (".tif", ".tiff") or not Path(path).is_file():
-        return {}
     from focuslab.io import read
+    from focuslab.io.folders import TIFF_ENDINGS
+
+    if path is None or Path(path).suffix.lower() not in TIFF_ENDINGS or not Path(path).is_file():
+        return {}
 
     try:
         return read(path, rgb="per-channel").calibration.model_dump()

@@ -1,0 +1,61 @@
+"""Calibration in TIFF files of MetaMorph and MetaXpress: XML in the description (MetaSeries), tags in STK files.
+
+In XML, as MetaXpress writes it, also the objective and the wavelength. Zero and ``pixel`` mean that nobody calibrated.
+"""
+
+import math
+from typing import Any
+
+import tifffile
+
+from focuslab.io.tiff_metadata import micrometres, square_pixels
+from focuslab.stack import Calibration
+
+__all__ = ["metamorph_calibration"]
+
+_VISIBLE_NM = (350.0, 1100.0)  # a wavelength outside is a setting that nobody made
+
+
+def metamorph_calibration(tiff: tifffile.TiffFile, *, any_unit: bool = False) -> Calibration:
+    """Calibration of a MetaSeries or STK file, as far as it says one; of `any_unit` as `micrometres` has it."""
+    if tiff.is_metaseries:
+        return _metaseries(tiff, any_unit)
+    return _stk(tiff.stk_metadata or {}, any_unit)
+
+
+def _metaseries(tiff: tifffile.TiffFile, any_unit: bool) -> Calibration:
+    planes = [_plane_info(page.aspage().description) for page in tiff.pages[:2]]
+    said = planes[0]
+    unit = str(said.get("spatial-calibration-units", ""))
+    sizes = [micrometres(_number(said, f"spatial-calibration-{a}"), unit, any_unit=any_unit) for a in "xy"]
+    heights = [z for plane in planes if (z := _number(plane, "z-position")) is not None]
+    wave = _number(said, "wavelength")
+    return Calibration(
+        pixel_size_um=square_pixels(*sizes) if said.get("spatial-calibration-state", True) else None,
+        z_step_um=abs(heights[1] - heights[0]) or None if len(heights) == 2 else None,
+        na=_number(said, "_MagNA_") or None,
+        index=_number(said, "_MagRI_") or None,
+        wavelengths_um=(wave / 1000,) if wave and _VISIBLE_NM[0] <= wave <= _VISIBLE_NM[1] else (),
+    )
+
+
+def _plane_info(description: str) -> dict[str, Any]:
+    try:
+        return dict(tifffile.tifffile.metaseries_description_metadata(description)["PlaneInfo"])
+    except (ValueError, KeyError, SyntaxError):  # of another program; ParseError is a SyntaxError
+        return {}
+
+
+def _stk(said: dict[str, Any], any_unit: bool) -> Calibration:
+    unit = str(said.get("CalibrationUnits", ""))
+    sizes = [micrometres(_number(said, f"{a}Calibration"), unit, any_unit=any_unit) for a in "XY"]
+    steps = [abs(float(step)) for step in said.get("ZDistance", ())]  # um, of every plane from the one before
+    return Calibration(
+        pixel_size_um=square_pixels(*sizes) if said.get("SpatialCalibration", 1) else None,
+        z_step_um=steps[0] or None if len(steps) > 1 else None,
+    )
+
+
+def _number(said: dict[str, Any], key: str) -> float | None:
+    value = said.get(key)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
