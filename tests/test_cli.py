@@ -116,6 +116,19 @@ def test_simulate_info_and_models(cli, tmp_path: Path) -> None:
     assert code == 0 and "default" in out
 
 
+def test_a_specimen_that_is_an_image_has_its_optics(cli, tmp_path: Path) -> None:
+    known = Calibration(pixel_size_um=0.3, na=0.4, index=1.0, wavelengths_um=(0.6,))
+    light = np.random.default_rng(0).integers(0, 1000, (64, 64)).astype(np.uint16)
+    focuslab.write(tmp_path / "sharp.ome.tif", FocalStack(light, "YX", known))
+    ask = ("simulate", "--image", tmp_path / "sharp.ome.tif", "--planes", 2, "--na", 0.7)
+    assert cli(*ask, "-o", tmp_path / "s.ome.tif")[0] == 0
+    optics = read(tmp_path / "s.ome.tif").optics()
+    assert optics is not None
+    assert (optics.na, optics.wavelength_um, optics.pixel_size_um) == pytest.approx((0.7, 0.6, 0.3))
+    code, _, err = cli(*ask, "-o", tmp_path / "new.ome.tif", "--truth", tmp_path / "s.ome.tif")
+    assert code != 0 and "exists already" in err and not (tmp_path / "new.ome.tif").exists()
+
+
 def test_demo_shows_the_whole_job(cli, tmp_path: Path) -> None:
     code, out, err = cli("demo", "--out", tmp_path / "demo")
     assert code == 0, err

@@ -556,3 +556,19 @@ def test_results_have_a_name_that_is_written(tmp_path: Path) -> None:
         "converted": "converted.ome.zarr",
     }
     assert {name: written_name(tmp_path / name) for name in names} == names
+
+
+@pytest.mark.parametrize(("tag", "whole"), [(50838, True), (305, False)])
+def test_a_tag_beyond_the_end_is_damage_unless_it_is_private(tmp_path: Path, tag: int, whole: bool) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((8, 8), np.uint16), metadata=None, extratags=[(tag, 2, 0, "a long text", True)])
+    with tifffile.TiffFile(path) as file:
+        place = file.pages.first.tags[tag].offset + 8
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, place, 10**6)
+    path.write_bytes(content)
+    if whole:
+        assert read(path).plane().sum() == 64
+    else:
+        with pytest.raises(ImageError, match="truncated"):
+            read(path)

@@ -19,10 +19,16 @@ def simulate(
     size: Annotated[int, typer.Option(min=32, help="Side of a synthetic specimen, px.")] = 512,
     planes: Annotated[int, typer.Option(min=1, help="Focal planes, the first in focus.")] = 9,
     z_step_um: Annotated[float, typer.Option(help="Distance between focal planes, um.")] = 2.0,
-    na: Annotated[float, typer.Option(help="Numerical aperture.")] = 0.5,
-    wavelength_um: Annotated[float, typer.Option(help="Emission wavelength, um.")] = 0.52,
-    index: Annotated[float, typer.Option(help="Refractive index of the immersion.")] = 1.0,
-    pixel_size_um: Annotated[float, typer.Option(help="Camera pixel in the specimen, um.")] = 0.65,
+    na: Annotated[float | None, typer.Option(help="Numerical aperture; that of --image, or 0.5.")] = None,
+    wavelength_um: Annotated[
+        float | None, typer.Option(help="Emission wavelength, um; that of --image, or 0.52.")
+    ] = None,
+    index: Annotated[
+        float | None, typer.Option(help="Refractive index of the immersion; that of --image, or 1.")
+    ] = None,
+    pixel_size_um: Annotated[
+        float | None, typer.Option(help="Camera pixel in the specimen, um; that of --image, or 0.65.")
+    ] = None,
     thickness_um: Annotated[float, typer.Option(help="Thickness of the specimen, um, about the plane in focus.")] = 0.0,
     photons: Annotated[float, typer.Option(min=1, help="Photo-electrons in the brightest structures.")] = 1500.0,
     read_noise: Annotated[float, typer.Option(min=0, help="Read noise, electrons.")] = 2.0,
@@ -32,17 +38,27 @@ def simulate(
 ) -> None:
     """Simulate a focal stack: pupil optics, photon noise, camera."""
     from focuslab.io import read, write
+    from focuslab.io.destination import check_destination
     from focuslab.optics import PHANTOMS, Optics
     from focuslab.simulation import simulate_stack, specimen_of
+    from focuslab.stack import Calibration
 
-    optics = Optics(
-        na=na, wavelength_um=wavelength_um, index=index, pixel_size_um=pixel_size_um, thickness_um=thickness_um
-    )
+    for path in (output, *([truth] if truth is not None else [])):
+        check_destination(path, overwrite=overwrite, folder=path.suffix.lower() == ".zarr")
     if z_step_um <= 0:
         raise RequestError(f"The z step must be a positive number of um, got {z_step_um}.")
     if image is None and specimen not in PHANTOMS:
         raise RequestError(f"A specimen is one of {', '.join(PHANTOMS)}, got {specimen!r}.")
-    light = specimen_of(read(image) if image is not None else specimen, size=size, seed=seed)
+    sharp = read(image, pixel_size_um=pixel_size_um) if image is not None else None
+    known = sharp.calibration if sharp is not None else Calibration()
+    optics = Optics(
+        na=_first(na, known.na, 0.5),
+        wavelength_um=_first(wavelength_um, known.wavelength_um(), 0.52),
+        index=_first(index, known.index, 1.0),
+        pixel_size_um=_first(pixel_size_um, known.pixel_size_um, 0.65),
+        thickness_um=thickness_um,
+    )
+    light = specimen_of(specimen if sharp is None else sharp, size=size, seed=seed)
     noisy, clean = simulate_stack(
         light,
         optics,
@@ -54,3 +70,8 @@ def simulate(
     out.print(f"{write(output, noisy, overwrite=overwrite)}: {planes} planes, {z_step_um:g} um apart", markup=False)
     if truth is not None:
         out.print(f"{write(truth, clean, overwrite=overwrite)}: noise-free", markup=False)
+
+
+def _first(*values: float | None) -> float:
+    """First that is known: what was asked for, what the image says, what is usual."""
+    return next(value for value in values if value is not None)

@@ -30,6 +30,7 @@ from focuslab.stack import AXES, Calibration, FocalStack, Pixels
 __all__ = ["read"]
 
 _PREVIEW = re.compile(r"\b(thumbnail|preview|label|macro|overview)\b")  # in the names of images that are none
+_PRIVATE_TAG = re.compile(r"TiffTag (3[3-9]|[4-6]\d)\d{3} ")  # of some program, not needed for the pixels
 _OPENING = threading.Lock()  # while a file is opened, what tifffile logs is ours
 
 
@@ -96,7 +97,7 @@ def read(
         except Exception as error:  # tifffile raises errors of many kinds on damaged files
             raise ImageError(f"{path.name} cannot be read as a TIFF: {error}.") from error
     try:
-        if any("offset" in said for said in complaints):
+        if any("offset" in said and not _PRIVATE_TAG.search(said) for said in complaints):
             raise ImageError(f"{path.name} is truncated: it points beyond its own end. Copy it again from its source.")
         if series is None:
             tiff = _as_pages(tiff, path, axes)
