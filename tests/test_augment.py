@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -172,3 +173,14 @@ def test_files_of_channels_where_channels_are_last(tmp_path: Path) -> None:
     blur = RandomGaussian((1.0, 2.0), channels_last=True)
     made = FocalDataset([tmp_path / "a.ome.tif"], blur)[0]
     assert np.array_equal(made, FocalDataset([np.moveaxis(channels, 0, -1)], blur)[0])
+
+
+def test_auto_is_the_cpu_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked process cannot use CUDA, and the workers of a loader would all want the same card."""
+    defocus = RandomDefocus()
+    before = defocus.engine
+    assert defocus.engine is before
+    monkeypatch.setattr("focuslab.augment.defocus.os.getpid", lambda: -1)
+    monkeypatch.setattr("focuslab.augment.defocus.get_worker_info", lambda: SimpleNamespace(seed=0))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert defocus.engine is not before and defocus.engine.device.type == "cpu"

@@ -1,8 +1,10 @@
 """Whole data sets: labels carried, manifests replayed, any number of workers, runs that were killed."""
 
+import copy
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
 import focuslab
@@ -23,6 +26,7 @@ from focuslab.augment.folder import augment_steps, plan_folder, plan_replay
 from focuslab.augment.sources import Source
 from focuslab.augment.work import Order
 from focuslab.errors import OutputError, RequestError
+from focuslab.models.bundle import Model
 from focuslab.optics import phantom
 from focuslab.refocusing import finish
 from focuslab.stack import Calibration, FocalStack
@@ -398,3 +402,21 @@ def test_copies_of_what_is_only_read(tmp_path: Path, wanted: Any, ending: str) -
     (tmp_path / "beads.stk").touch()
     plan = plan_folder(tmp_path, tmp_path.parent / "out", AugmentRequest(1, (0, 1), format=wanted))
     assert [copy.output for task in plan.tasks for copy in task.copies] == [f"beads_defocus00{ending}"]
+
+
+def test_a_model_that_is_trained_anew_makes_its_own_copies(data: Path, tmp_path: Path, tiny_model: Model) -> None:
+    """In one process, as in a notebook; and afterwards its threads are as before."""
+    threads = torch.get_num_threads()
+    model = tmp_path / "model"
+    tiny_model.save(model)
+    plan = plan_folder(data / "images" / "train", tmp_path / "out", AugmentRequest(1, (2, 4), "px", "model", "sharp"))
+    order = Order(tmp_path / "out", str(model))
+    assert all(result.pixels for result in finish(augment_steps(plan, order)))
+    assert not any(result.pixels for result in finish(augment_steps(plan, order))), "they are there"
+    shutil.rmtree(model)
+    trained = copy.deepcopy(tiny_model)
+    with torch.no_grad():
+        next(trained.autoencoder.parameters()).add_(0.1)
+    trained.save(model)
+    assert all(result.pixels for result in finish(augment_steps(plan, order))), "of another model"
+    assert torch.get_num_threads() == threads

@@ -1,11 +1,13 @@
 """Random defocus: what the microscope would have recorded had the field been out of focus."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import get_worker_info
 
 from focuslab.augment.transform import RandomTransform
 from focuslab.errors import RequestError
@@ -98,6 +100,7 @@ class RandomDefocus(RandomTransform[DefocusParameters]):
         self.optics = (optics,) if isinstance(optics, Optics) else tuple(optics or (_NOMINAL,))
         self.model, self.device = model, device
         self._engine: Engine | None = None
+        self._loaded_in = 0
 
     def draw(self, random: np.random.Generator) -> DefocusParameters:
         """Draw optics, blur and way."""
@@ -126,9 +129,12 @@ class RandomDefocus(RandomTransform[DefocusParameters]):
 
     @property
     def engine(self) -> Engine:
-        """Engine of the model, loaded once per process."""
-        if self._engine is None:
-            self._engine = Engine(self.model if isinstance(self.model, Model) else load_model(self.model), self.device)
+        """Engine of the model, loaded once per process; ``auto`` is the CPU in the workers of a `DataLoader`."""
+        if self._engine is None or self._loaded_in != os.getpid():
+            model = self.model if isinstance(self.model, Model) else load_model(self.model)
+            forked = self.device == "auto" and get_worker_info() is not None
+            self._engine = Engine(model, "cpu" if forked else self.device)  # CUDA does not survive a fork
+            self._loaded_in = os.getpid()
         return self._engine
 
     def _level(self, stack: FocalStack) -> float | None:

@@ -18,6 +18,7 @@ from focuslab.augment.sources import Companion, check_label, stem_of
 from focuslab.errors import FocusLabError, ImageError, OutputError
 from focuslab.io import writer_of
 from focuslab.io.destination import sidecar_path
+from focuslab.models.bundle import CARD, Model
 from focuslab.models.zoo import load_model
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.progress import finish
@@ -58,12 +59,7 @@ class Result:
 
 
 def make_copies(task: Task, order: Order) -> Result:
-    """Make those copies of an image that are not there yet, and put its companions beside them.
-
-    One thread computes: how many tasks run at once is decided elsewhere, and the same task gives the same bits
-    everywhere.
-    """
-    torch.set_num_threads(1)
+    """Make those copies of an image that are not there yet, and put its companions beside them."""
     if task.source.error is not None:
         return Result(task.source.place, error=task.source.error)
     try:
@@ -77,7 +73,7 @@ def make_copies(task: Task, order: Order) -> Result:
                 for companion in task.source.companions:
                     _carry(companion, task, copy, order)
         if stack is not None and missing:
-            engine = _engine(order.model, order.device)
+            engine = _engine(order.model, _written(order.model), order.device)
             level = _level(stack, task, engine)
             for copy in missing:
                 _make(stack, task, copy, level, engine, order)
@@ -106,18 +102,24 @@ def record_of(task: Task, copy: Copy, order: Order) -> dict[str, Any] | None:
 def _wanted(task: Task, copy: Copy, order: Order) -> dict[str, Any]:
     """What of a record makes the copy what it is: another model, level or microscope makes another one."""
     said = {"level": task.level, "optics": order.optics, "reading": order.reading}
-    wanted = {**copy.record(), **said, "sha256": _sha256(order.model)}
+    wanted = {**copy.record(), **said, "sha256": _model(order.model, _written(order.model)).card.sha256}
     return dict(json.loads(json.dumps(wanted)))  # as it comes back from a file, to be compared
 
 
-@lru_cache(maxsize=2)
-def _sha256(model: str) -> str:
-    return load_model(model).card.sha256
+def _written(model: str) -> int:
+    """When a bundle was: one that is trained anew is another model."""
+    card = Path(model) / CARD
+    return card.stat().st_mtime_ns if card.exists() else 0
 
 
 @lru_cache(maxsize=2)
-def _engine(model: str, device: str) -> Engine:
-    return Engine(load_model(model), device)
+def _model(model: str, written: int) -> Model:
+    return load_model(model)
+
+
+@lru_cache(maxsize=2)
+def _engine(model: str, written: int, device: str) -> Engine:
+    return Engine(_model(model, written), device)
 
 
 def _level(stack: FocalStack, task: Task, engine: Engine) -> float | None:

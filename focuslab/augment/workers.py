@@ -1,10 +1,15 @@
-"""Tasks on threads of this process, or on the workers of a Dask cluster."""
+"""Tasks on threads of this process, or on the workers of a Dask cluster.
+
+Each task computes on one thread: the same task gives the same bits however many run at once, and wherever.
+"""
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
+
+import torch
 
 from focuslab.errors import RequestError
 from focuslab.memory import keep_freed_memory
@@ -21,8 +26,8 @@ def on_threads(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> Generator[Result, None, None]:
     """Results as they come; when the caller goes away, the tasks at work are ended and no other is begun."""
-    waiting = iter(tasks)
-    with ThreadPoolExecutor(workers) as pool:
+    waiting, before = iter(tasks), torch.get_num_threads()
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         running = {pool.submit(function, task) for task in islice(waiting, _AHEAD * workers)}
         try:
             while running:
@@ -33,6 +38,7 @@ def on_threads(
         finally:
             for future in running:
                 future.cancel()
+            torch.set_num_threads(before)  # or threads that are begun later would have one as well
 
 
 def on_cluster(
@@ -73,5 +79,6 @@ def on_cluster(
 
 
 def _on_worker(function: Callable[[Task], Result], task: Task) -> Result:
+    torch.set_num_threads(1)
     keep_freed_memory(*_KEPT)  # Dask starts its workers with glibc set to give back everything above 64 KiB
     return function(task)
