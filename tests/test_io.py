@@ -572,3 +572,30 @@ def test_a_tag_beyond_the_end_is_damage_unless_it_is_private(tmp_path: Path, tag
     else:
         with pytest.raises(ImageError, match="truncated"):
             read(path)
+
+
+@pytest.mark.parametrize("how", ["mapped", "decoded", "another order", "a file per plane"])
+def test_parts_are_taken_as_of_an_array(tmp_path: Path, how: str) -> None:
+    whole = pixels((3, 4, 20, 24), "uint16")
+    path = tmp_path / "a.tif"
+    if how == "a file per plane":
+        for t, z in np.ndindex(3, 4):
+            tifffile.imwrite(tmp_path / f"a_t{t}_z{z}.tif", whole[t, z])
+        found = read_pattern(tmp_path, "{name}_t{t}_z{z}.tif")["a"].array
+    elif how == "another order":
+        tifffile.imwrite(path, whole.transpose(1, 0, 2, 3), photometric="minisblack")
+        found = read(path, axes="ZTYX").array
+    else:
+        grey: dict = {"photometric": "minisblack", "metadata": {"axes": "TZYX"}}
+        tifffile.imwrite(path, whole, compression="zlib" if how == "decoded" else None, **grey)
+        found = read(path, axes="TZYX").array
+    assert found.shape == whole.shape
+    for part in (
+        np.s_[...], np.s_[1], np.s_[-1, ..., -1], np.s_[::-1], np.s_[0, ::-2, 3:17:4, ::-5], np.s_[..., 2:1], np.s_[5:],
+        (1,) * whole.ndim, np.s_[np.int64(1), 1:2],
+    ):  # fmt: skip
+        assert np.array_equal(found[part], whole[part]), part
+        assert found[part].flags.c_contiguous and found[part].dtype == whole.dtype
+    for wrong in (np.s_[0, 0, 0, 0, 0], np.s_[7], np.s_[[0, 1]], None):
+        with pytest.raises(IndexError):
+            found[wrong]

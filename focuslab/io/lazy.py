@@ -1,23 +1,29 @@
 """What lazy pixels have in common, whatever file they lie in."""
 
 from abc import ABC, abstractmethod
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LazyPixels"]
+__all__ = ["LazyPixels", "Region"]
+
+Region = tuple[slice, ...]
 
 
 class LazyPixels(ABC):
-    """Array whose parts are read when they are asked for; napari and numpy take it as one."""
+    """Array whose parts are read when they are asked for; napari and numpy take it as one.
+
+    Parts are asked for as of an array of numpy, by whole numbers, slices and an ellipsis.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     @abstractmethod
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        """Read a part."""
+    def _read(self, region: Region) -> NDArray[Any]:
+        """Read a region: one ascending slice for each axis, none of which is dropped."""
 
     @property
     def ndim(self) -> int:
@@ -28,5 +34,33 @@ class LazyPixels(ABC):
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        array = self[(slice(None),) * self.ndim]
+        array = self[...]
         return array if dtype is None else array.astype(dtype)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        region: list[slice] = []
+        then: list[int | slice] = []
+        for i, n in zip(_whole(index, self.ndim), self.shape, strict=True):
+            if isinstance(i, int | np.integer):
+                at = range(n)[i]
+                region.append(slice(at, at + 1))
+                then.append(0)
+            elif isinstance(i, slice):
+                picked = range(n)[i]
+                backwards = picked.step < 0
+                picked = picked[::-1] if backwards else picked
+                region.append(slice(picked.start, max(picked.stop, picked.start), picked.step))
+                then.append(slice(None, None, -1 if backwards else 1))
+            else:
+                raise IndexError(f"Pixels of a file are taken by whole numbers and slices, got {i!r}: load them first.")
+        return np.asarray(self._read(tuple(region))[tuple(then)], order="C")
+
+
+def _whole(index: Any, ndim: int) -> tuple[Any, ...]:
+    """Index with an entry for every axis."""
+    index = index if isinstance(index, tuple) else (index,)
+    at = next((k for k, i in enumerate(index) if isinstance(i, EllipsisType)), None)
+    before, after = (index, ()) if at is None else (index[:at], index[at + 1 :])
+    if len(before) + len(after) > ndim:
+        raise IndexError(f"The pixels have {ndim} axes, got {len(before) + len(after)} indices.")
+    return (*before, *(slice(None),) * (ndim - len(before) - len(after)), *after)

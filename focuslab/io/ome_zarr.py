@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from focuslab.errors import ImageError, OutputError, RequestError
 from focuslab.io.destination import check_destination, check_room, sidecar_path
-from focuslab.io.lazy import LazyPixels
+from focuslab.io.lazy import LazyPixels, Region
 from focuslab.stack import AXES, Calibration, FocalStack
 
 __all__ = ["ZarrWriter", "attributes_of", "is_zarr", "open_for_writing", "open_zarr"]
@@ -75,10 +75,10 @@ class _ZarrPixels(LazyPixels):
         self.shape = tuple(array.shape)
         self.dtype = np.dtype(array.dtype)
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
+    def _read(self, region: Region) -> NDArray[Any]:
         try:
-            return np.asarray(self._array[index])
-        except (IndexError, MemoryError):
+            return np.asarray(self._array[region])
+        except MemoryError:
             raise
         except Exception as error:  # whatever the codec of a damaged chunk raises
             raise ImageError(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focuslab.errors import ImageError, RequestError
+from focuslab.io.lazy import LazyPixels, Region
 from focuslab.io.reading import read
 from focuslab.stack import Calibration, FocalStack
 
@@ -153,7 +154,7 @@ def stack_of_files(
     return FocalStack(pixels, axes + "YX", alike, {}, "ome")
 
 
-class _Files:
+class _Files(LazyPixels):
     """Pixels of one file per plane, each opened when it is needed."""
 
     def __init__(
@@ -165,27 +166,16 @@ class _Files:
     ) -> None:
         self._files, self.shape, self.dtype, self._pixel_size_um = files, shape, dtype, pixel_size_um
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        array = self[()]
-        return array if dtype is None else array.astype(dtype)
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        index = index if isinstance(index, tuple) else (index,)
-        index = index + (slice(None),) * (len(self.shape) - len(index))
-        lead = len(self.shape) - 2
-        picks = [
-            range(n)[i] if isinstance(i, slice) else [range(n)[i]]
-            for i, n in zip(index[:lead], self.shape, strict=False)
-        ]
-        planes = []
-        for where in np.ndindex(*(len(p) for p in picks)):
-            path = self._files[tuple(int(p[k]) for p, k in zip(picks, where, strict=True))]
+    def _read(self, region: Region) -> NDArray[Any]:
+        picks = [range(n)[part] for n, part in zip(self.shape, region, strict=True)]
+        planes = np.empty([len(p) for p in picks], self.dtype)
+        for where in np.ndindex(planes.shape[:-2]):
+            path = self._files[tuple(p[k] for p, k in zip(picks, where, strict=False))]
             stack = read(path, pixel_size_um=self._pixel_size_um)
             if stack.shape != self.shape[-2:] or stack.dtype != self.dtype:
                 raise ImageError(
                     f"{path.name} is {stack.shape} {stack.dtype}, the first plane of its stack "
                     f"{self.shape[-2:]} {self.dtype}."
                 )
-            planes.append(np.asarray(stack.array[index[lead:]]))
-        kept = [len(p) for p, i in zip(picks, index[:lead], strict=True) if isinstance(i, slice)]
-        return np.stack(planes).reshape(*kept, *planes[0].shape)
+            planes[where] = stack.array[region[-2:]]
+        return planes

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from focuslab.errors import CalibrationError, ImageError
 from focuslab.io.folders import EXPORT, MAKERS
+from focuslab.io.lazy import LazyPixels, Region
 from focuslab.io.metamorph import metamorph_calibration
 from focuslab.io.ome_zarr import is_zarr, open_zarr
 from focuslab.io.plates import is_plate
@@ -258,7 +259,7 @@ def _ome_notes(xml: str) -> dict[str, Any]:
     return notes
 
 
-class _Reordered:
+class _Reordered(LazyPixels):
     """View of lazy pixels with its axes in another order, Y and X last."""
 
     def __init__(self, pixels: Pixels, order: list[int]) -> None:
@@ -266,15 +267,8 @@ class _Reordered:
         self.shape = tuple(pixels.shape[i] for i in order)
         self.dtype = pixels.dtype
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        array = self[()]
-        return array if dtype is None else array.astype(dtype)
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        index = index if isinstance(index, tuple) else (index,)
-        index = index + (slice(None),) * (len(self.shape) - len(index))
-        inner: list[Any] = [slice(None)] * len(index)
-        for at, i in zip(self._order, index, strict=True):
-            inner[at] = slice(i, i + 1 or None) if isinstance(i, int | np.integer) else i
-        array = np.asarray(self._pixels[tuple(inner)]).transpose(self._order)
-        return array[tuple(0 if isinstance(i, int | np.integer) else slice(None) for i in index)]
+    def _read(self, region: Region) -> NDArray[Any]:
+        inner = [slice(None)] * self.ndim
+        for at, part in zip(self._order, region, strict=True):
+            inner[at] = part
+        return np.asarray(self._pixels[tuple(inner)]).transpose(self._order)

@@ -7,7 +7,6 @@ decoded. Nothing is allocated for the whole image, so a header may claim what it
 import os
 import threading
 import weakref
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from focuslab.errors import ImageError
-from focuslab.io.lazy import LazyPixels
+from focuslab.io.lazy import LazyPixels, Region
 from focuslab.io.open_files import OpenFiles
 
 __all__ = ["TiffPixels"]
@@ -54,19 +53,11 @@ class TiffPixels(LazyPixels):
             self._check_segments()
         _OPEN.use(self)
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        index = index if isinstance(index, tuple) else (index,)
-        if Ellipsis in index:
-            at = index.index(Ellipsis)
-            index = index[:at] + (slice(None),) * (self.ndim - len(index) + 1) + index[at + 1 :]
-        index = index + (slice(None),) * (self.ndim - len(index))
+    def _read(self, region: Region) -> NDArray[Any]:
         _OPEN.use(self)
         if (mapped := self._awake()) is not None:
-            return np.ascontiguousarray(mapped[index]).astype(self.dtype, copy=False)
-        single = tuple(0 if isinstance(i, int | np.integer) else slice(None) for i in index)
-        index = tuple(slice(range(n)[i], range(n)[i] + 1) if isinstance(i, int | np.integer) else i
-                      for i, n in zip(index, self.shape, strict=True))  # fmt: skip
-        return self._decoded(index)[single]
+            return np.ascontiguousarray(mapped[region]).astype(self.dtype, copy=False)
+        return self._decoded(region)
 
     def rest(self) -> None:
         """Close the file until it is read again."""
@@ -86,14 +77,14 @@ class TiffPixels(LazyPixels):
         except OSError as error:
             raise ImageError(f"{self._path.name} cannot be opened again: {error.strerror}.") from error
 
-    def _decoded(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        lead, inner = index[: self.ndim - self._page_ndim], index[self.ndim - self._page_ndim :]
-        picks = [range(n)[i] for i, n in zip(lead, self.shape, strict=False)]
-        shape = self.shape[: len(lead)]
-        pages = [
-            self._page(int(np.ravel_multi_index(where, shape)) if shape else 0, inner) for where in product(*picks)
-        ]
-        return np.stack(pages).reshape(*(len(p) for p in picks), *pages[0].shape)
+    def _decoded(self, region: Region) -> NDArray[Any]:
+        lead = self.ndim - self._page_ndim
+        picks = [range(n)[part] for n, part in zip(self.shape, region, strict=True)]
+        pixels = np.empty([len(p) for p in picks], self.dtype)
+        for where in np.ndindex(pixels.shape[:lead]):
+            number = np.ravel_multi_index([p[k] for p, k in zip(picks, where, strict=False)], self.shape[:lead])
+            pixels[where] = self._page(int(number) if lead else 0, region[lead:])
+        return pixels
 
     def _map(self) -> NDArray[Any] | None:
         series = self._series
