@@ -18,10 +18,11 @@ import focuslab
 from focuslab.augment.copies import AugmentRequest
 from focuslab.augment.folder import augment_steps, plan_folder
 from focuslab.augment.work import Order
+from focuslab.calibration import Calibration
 from focuslab.io import writer_of
 from focuslab.optics import phantom
 from focuslab.refocusing import finish
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 TILE = 1024
 

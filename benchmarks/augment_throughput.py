@@ -26,9 +26,10 @@ from focuslab.augment import RandomDefocus, RandomDisc, RandomGaussian
 from focuslab.augment.copies import AugmentRequest
 from focuslab.augment.folder import augment_steps, plan_folder
 from focuslab.augment.work import Order
+from focuslab.calibration import Calibration
 from focuslab.optics import phantom
 from focuslab.refocusing import finish
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 RADII = (1.0, 8.0)
 Image = NDArray[np.uint16]

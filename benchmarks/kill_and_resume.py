@@ -21,8 +21,9 @@ import numpy as np
 import tifffile
 
 import focuslab
+from focuslab.calibration import Calibration
 from focuslab.optics import phantom
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 
 def write_data(folder: Path, images: int) -> None:

@@ -27,11 +27,12 @@ import torch
 from numpy.typing import NDArray
 
 import focuslab
+from focuslab.calibration import Calibration
 from focuslab.models.bundle import Model
 from focuslab.optics import Optics, psf
 from focuslab.quality import psnr
 from focuslab.quality.classical import convolved, fitted_gaussian, richardson_lucy, wiener
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 HALVED_UM = (8.0, 16.0, 24.0, 32.0)
 LEVELS_UM = (0.0, 1.0, 2.0, 4.0, 5.3, 8.0, 10.7, 12.0, 16.0, 19.1, 24.0, 32.0)

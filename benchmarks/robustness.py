@@ -42,9 +42,10 @@ from focuslab.augment import (
     RandomGaussian,
     RandomTransform,
 )
+from focuslab.calibration import Calibration
 from focuslab.optics import Optics, psf
 from focuslab.quality.classical import convolved
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 RADII = (0.5, 8.0)
 LEVELS = (0.0, 2.0, 4.0, 6.0, 8.0)

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from focuslab.calibration import Calibration
     from focuslab.io import read, read_pattern, write
     from focuslab.models.zoo import load_model
     from focuslab.optics import Optics
     from focuslab.refocusing import all_in_focus, blur_map, focal_stack, focus_curve
     from focuslab.refocusing.refocus import between, refocus
-    from focuslab.stack import Calibration, FocalStack
+    from focuslab.stack import FocalStack
 
 _HOME = {
-    "Calibration": "focuslab.stack",
+    "Calibration": "focuslab.calibration",
     "FocalStack": "focuslab.stack",
     "Optics": "focuslab.optics",
     "all_in_focus": "focuslab.refocusing",

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from focuslab.calibration import Calibration
 from focuslab.errors import ImageError
 from focuslab.optics import Camera, Optics, defocus, phantom
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 __all__ = ["simulate_stack", "specimen_of"]
 

@@ -25,11 +25,12 @@ from focuslab.augment.copies import AugmentRequest, plan_copies
 from focuslab.augment.folder import augment_steps, plan_folder, plan_replay
 from focuslab.augment.sources import Source
 from focuslab.augment.work import Order
+from focuslab.calibration import Calibration
 from focuslab.errors import OutputError, RequestError
 from focuslab.models.bundle import Model
 from focuslab.optics import phantom
 from focuslab.refocusing import finish
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 KNOWN = Calibration(pixel_size_um=0.645, na=0.5, index=1.0, wavelengths_um=(0.461,))
 REQUEST = AugmentRequest(2, (1.0, 6.0), "um", "mixed", "sharp", 7)

@@ -12,10 +12,11 @@ import pytest
 import tifffile
 
 import focuslab
+from focuslab.calibration import Calibration
 from focuslab.cli import main
 from focuslab.io import read, write
 from focuslab.models.bundle import Model
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 ROOT = getattr(os, "geteuid", lambda: 1)() == 0
 

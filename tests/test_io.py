@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tifffile
 
+from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, ImageError, OutputError, RequestError
 from focuslab.io import images_of, read, read_pattern, tiff_pixels, write
 from focuslab.io.folders import written_name
 from focuslab.io.open_files import OpenFiles
 from focuslab.io.writing import StackWriter
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 RNG = np.random.default_rng(0)
 
@@ -79,6 +80,12 @@ def test_ome_carries_optics_there_and_back(tmp_path: Path) -> None:
     thick = Calibration(pixel_size_um=0.1, thickness_um=12.0, index=1.33)  # OME-XML has no place for these
     write(tmp_path / "thick.ome.tif", FocalStack(pixels((16, 16), "uint8"), "YX", thick))
     assert read(tmp_path / "thick.ome.tif").calibration == thick
+    placed = said.replace(position_um=(-3.0, 1200.5, 0.0), z_step_um=2.0)
+    write(tmp_path / "placed.ome.tif", FocalStack(pixels((2, 3, 16, 16), "uint8"), "CZYX", placed))
+    again = read(tmp_path / "placed.ome.tif").calibration
+    assert again.position_um == placed.position_um and again.pixel_size_um == 0.1
+    with tifffile.TiffFile(tmp_path / "placed.ome.tif") as file:
+        assert file.ome_metadata.count('PositionZ="1.0"') == 2, "of the last focal plane, in both channels"
     partly = said.replace(wavelengths_um=(None, 0.52))
     write(tmp_path / "b.ome.tif", FocalStack(pixels((2, 16, 16), "uint8"), "CYX", partly))
     assert read(tmp_path / "b.ome.tif").calibration.wavelengths_um == (None, pytest.approx(0.52))
@@ -501,29 +508,35 @@ def test_what_a_mac_leaves_on_a_share_is_no_plane(tmp_path: Path) -> None:
     assert list(read_pattern(tmp_path, "{well}_z{z}.tif")) == ["A01"]
 
 
-def test_metamorph_says_its_calibration_in_xml(tmp_path: Path) -> None:
-    def said(z: float, unit: str = "um") -> str:
-        return (
-            '<MetaData><prop id="ApplicationName" type="string" value="MetaMorph"/><PlaneInfo>'
-            '<prop id="spatial-calibration-state" type="bool" value="on"/>'
-            '<prop id="spatial-calibration-x" type="float" value="0.3417"/>'
-            '<prop id="spatial-calibration-y" type="float" value="0.3417"/>'
-            f'<prop id="spatial-calibration-units" type="string" value="{unit}"/>'
-            f'<prop id="z-position" type="float" value="{z}"/><prop id="wavelength" type="float" value="447"/>'
-            '<custom-prop id="_MagNA_" type="float" value="0.75"/><custom-prop id="_MagRI_" type="float" value="1"/>'
-            "</PlaneInfo></MetaData>"
-        )
+def metaseries(z: float, unit: str = "um") -> dict:
+    """Options of tifffile for a plane as MetaXpress writes it."""
+    said = (
+        '<MetaData><prop id="ApplicationName" type="string" value="MetaMorph"/><PlaneInfo>'
+        '<prop id="spatial-calibration-state" type="bool" value="on"/>'
+        '<prop id="spatial-calibration-x" type="float" value="0.3417"/>'
+        '<prop id="spatial-calibration-y" type="float" value="0.3417"/>'
+        f'<prop id="spatial-calibration-units" type="string" value="{unit}"/>'
+        '<prop id="stage-position-x" type="float" value="800.5"/><prop id="stage-position-y" type="float" value="-7"/>'
+        f'<prop id="z-position" type="float" value="{z}"/><prop id="wavelength" type="float" value="447"/>'
+        '<custom-prop id="_MagNA_" type="float" value="0.75"/><custom-prop id="_MagRI_" type="float" value="1"/>'
+        "</PlaneInfo></MetaData>"
+    )
+    return {"description": said, "software": "MetaSeries", "metadata": None}
 
+
+def test_metamorph_says_its_calibration_in_xml(tmp_path: Path) -> None:
+    plane = np.zeros((16, 16), np.uint16)
     with tifffile.TiffWriter(tmp_path / "stack.tif") as file:
         for z in (-3.0, -1.0, 1.0):
-            plane = np.zeros((16, 16), np.uint16)
-            file.write(plane, description=said(z), software="MetaSeries", metadata=None, contiguous=False)
-    found = read(tmp_path / "stack.tif", axes="ZYX").calibration
-    assert (found.pixel_size_um, found.z_step_um, found.na, found.index) == (0.3417, 2.0, 0.75, 1.0)
-    assert found.wavelength_um() == pytest.approx(0.447)
-    one = tmp_path / "one.tif"
-    tifffile.imwrite(one, plane, description=said(1.0, "pixel"), software="MetaSeries", metadata=None)
-    assert read(one).calibration.pixel_size_um is None and read(one).calibration.z_step_um is None
+            file.write(plane, contiguous=False, **metaseries(z))
+            tifffile.imwrite(tmp_path / f"a_z{z + 3:.0f}.tif", plane, **metaseries(z))
+    apart = read_pattern(tmp_path, "{field}_z{z}.tif")["a"].calibration
+    for found in (read(tmp_path / "stack.tif", axes="ZYX").calibration, apart):
+        assert (found.pixel_size_um, found.z_step_um, found.na, found.index) == (0.3417, 2.0, 0.75, 1.0)
+        assert found.wavelength_um() == pytest.approx(0.447) and found.position_um == (-3.0, -7.0, 800.5)
+    tifffile.imwrite(tmp_path / "one.tif", plane, **metaseries(1.0, "pixel"))
+    one = read(tmp_path / "one.tif").calibration
+    assert one.pixel_size_um is None and one.z_step_um is None
 
 
 def test_a_stack_of_metamorph_says_its_calibration_in_tags(tmp_path: Path) -> None:

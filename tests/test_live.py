@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from focuslab.calibration import Calibration
 from focuslab.errors import RequestError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import Model
@@ -13,7 +14,7 @@ from focuslab.refocusing.intensity import measure_map
 from focuslab.refocusing.live import LiveView, binned, bins_for
 from focuslab.refocusing.plan import plane_facts
 from focuslab.refocusing.tiling import Tile
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 LEVEL = 6.0
 

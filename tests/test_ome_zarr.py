@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import focuslab
+from focuslab.calibration import Calibration
 from focuslab.errors import ImageError, OutputError
 from focuslab.optics import phantom
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 zarr = pytest.importorskip("zarr", reason="the zarr extra is not installed; make test installs it")
 
@@ -42,6 +43,20 @@ def test_round_trip(tmp_path: Path, dtype: type) -> None:
         focuslab.write(tmp_path / "a.ome.zarr", stack)
     focuslab.write(tmp_path / "a.ome.zarr", stack, overwrite=True)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_place_on_the_stage_stays(tmp_path: Path) -> None:
+    """A translation of every level of the pyramid, to the middle of its first pixel."""
+    known = Calibration(pixel_size_um=0.5, position_um=(3.0, -1200.0, 800.5))
+    pixels = np.zeros((2, 600, 600), np.uint16)
+    again = focuslab.read(focuslab.write(tmp_path / "a.zarr", FocalStack(pixels, "ZYX", known.replace(z_step_um=2.0))))
+    assert again.calibration.position_um == (3.0, -1200.0, 800.5)
+    said = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]
+    changes = [level["coordinateTransformations"] for level in said["datasets"]]
+    assert changes[0][1] == {"type": "translation", "translation": [3.0, -1200.0, 800.5]}
+    assert changes[1][1] == {"type": "translation", "translation": [3.0, -1199.75, 800.75]}
+    flat = focuslab.read(focuslab.write(tmp_path / "b.zarr", FocalStack(pixels[0], "YX", known)))
+    assert flat.calibration == known, "NGFF has no Z of a single plane, FocusLab's own note has"
 
 
 def test_a_pyramid_halves_to_the_end(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import focuslab
+from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, DeviceError, ImageError, RequestError
 from focuslab.models.bundle import Model
 from focuslab.optics import Optics, defocus, phantom
@@ -17,7 +18,7 @@ from focuslab.refocusing import plan as plan_module
 from focuslab.refocusing import steps as steps_module
 from focuslab.refocusing.levels import LevelEstimate
 from focuslab.refocusing.plan import plan_refocus
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 CALIBRATED = Calibration(pixel_size_um=0.645, z_step_um=2.0, na=0.5, wavelengths_um=(0.461,))
 

@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 import focuslab
+from focuslab.calibration import Calibration
 from focuslab.errors import RequestError
 from focuslab.optics import Optics, phantom, psf
 from focuslab.quality.classical import convolved
 from focuslab.quality.plate import plate_map, plate_shape
 from focuslab.refocusing.screen import FieldFocus, Wells, of_wells
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 OPTICS = Optics(na=0.5, wavelength_um=0.461, pixel_size_um=0.645)
 KNOWN = Calibration(pixel_size_um=0.645, na=0.5, index=1.0, wavelengths_um=(0.461,))

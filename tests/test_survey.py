@@ -7,12 +7,13 @@ import pytest
 import torch
 
 import focuslab
+from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, ImageError, RequestError
 from focuslab.optics import Optics, defocus_volume, phantom, psf
 from focuslab.quality import psnr
 from focuslab.quality.classical import convolved
 from focuslab.samples import sample
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 OPTICS = Optics(na=0.75, wavelength_um=0.52, pixel_size_um=0.325)
 KNOWN = Calibration(pixel_size_um=0.325, z_step_um=2.0, na=0.75, index=1.0, wavelengths_um=(0.52,))

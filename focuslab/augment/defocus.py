@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import get_worker_info
 
 from focuslab.augment.transform import RandomTransform
+from focuslab.calibration import Calibration
 from focuslab.errors import RequestError
 from focuslab.models.bundle import Model
 from focuslab.models.zoo import load_model
@@ -18,7 +19,7 @@ from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.progress import finish
 from focuslab.refocusing.request import Way
 from focuslab.refocusing.synthesis import SynthesisRequest, focal_stack_steps
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 __all__ = ["DefocusParameters", "RandomDefocus"]
 

@@ -31,6 +31,8 @@ def info(
         "z step": f"{known.z_step_um:.6g} um" if known.z_step_um else "not known",
         "channels": ", ".join(known.channel_names) or "not named",
     }
+    if known.position_um:
+        rows["stage"] = "{2:.6g}, {1:.6g}, {0:.6g} um (X, Y, Z)".format(*known.position_um)
     try:
         optics, lacking = stack.optics(), f"{', '.join(known.missing())} not known"
     except CalibrationError as error:  # what the file says cannot be: all else is shown

@@ -37,11 +37,11 @@ def simulate(
     overwrite: opt.Overwrite = False,
 ) -> None:
     """Simulate a focal stack: pupil optics, photon noise, camera."""
+    from focuslab.calibration import Calibration
     from focuslab.io import read, write
     from focuslab.io.destination import check_destination
     from focuslab.optics import PHANTOMS, Optics
     from focuslab.simulation import simulate_stack, specimen_of
-    from focuslab.stack import Calibration
 
     for path in (output, *([truth] if truth is not None else [])):
         check_destination(path, overwrite=overwrite, folder=path.suffix.lower() == ".zarr")

@@ -8,8 +8,8 @@ from typing import Any
 
 import tifffile
 
+from focuslab.calibration import Calibration
 from focuslab.io.tiff_metadata import micrometres, square_pixels
-from focuslab.stack import Calibration
 
 __all__ = ["metamorph_calibration"]
 
@@ -29,6 +29,7 @@ def _metaseries(tiff: tifffile.TiffFile, any_unit: bool) -> Calibration:
     unit = str(said.get("spatial-calibration-units", ""))
     sizes = [micrometres(_number(said, f"spatial-calibration-{a}"), unit, any_unit=any_unit) for a in "xy"]
     heights = [z for plane in planes if (z := _number(plane, "z-position")) is not None]
+    z, y, x = (_number(said, name) for name in ("z-position", "stage-position-y", "stage-position-x"))
     wave = _number(said, "wavelength")
     return Calibration(
         pixel_size_um=square_pixels(*sizes) if said.get("spatial-calibration-state", True) else None,
@@ -36,6 +37,7 @@ def _metaseries(tiff: tifffile.TiffFile, any_unit: bool) -> Calibration:
         na=_number(said, "_MagNA_") or None,
         index=_number(said, "_MagRI_") or None,
         wavelengths_um=(wave / 1000,) if wave and _VISIBLE_NM[0] <= wave <= _VISIBLE_NM[1] else (),
+        position_um=None if y is None or x is None else (z or 0.0, y, x),
     )
 
 

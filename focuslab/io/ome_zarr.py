@@ -21,10 +21,11 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from focuslab.calibration import Calibration
 from focuslab.errors import ImageError, OutputError, RequestError
 from focuslab.io.destination import check_destination, check_room, sidecar_path
 from focuslab.io.lazy import LazyPixels, Region
-from focuslab.stack import AXES, Calibration, FocalStack
+from focuslab.stack import AXES, FocalStack
 
 __all__ = ["ZarrWriter", "attributes_of", "is_zarr", "open_for_writing", "open_zarr"]
 
@@ -206,10 +207,14 @@ class ZarrWriter:
             for a in like.axes
         ]
         datasets = []
-        scale = [sizes[a] or 1.0 for a in like.axes]
+        finest = scale = [sizes[a] or 1.0 for a in like.axes]
+        places = dict(zip("ZYX", known.position_um or (), strict=False))
+        first = [places.get(a, 0.0) if sizes[a] else 0.0 for a in like.axes]
         for level, (finer, shape) in enumerate(pairwise((shapes[0], *shapes))):
             scale = [s * (2 if n < m else 1) for s, m, n in zip(scale, finer, shape, strict=True)]
-            datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+            moved = [m + (s - f) / 2 for m, s, f in zip(first, scale, finest, strict=True)]  # centre of the first pixel
+            changes = [{"type": "scale", "scale": scale}, {"type": "translation", "translation": moved}]
+            datasets.append({"path": str(level), "coordinateTransformations": changes[: 2 if known.position_um else 1]})
         ome: dict[str, Any] = {
             "version": "0.5",
             "multiscales": [{"name": self.path.stem, "axes": axes, "datasets": datasets, "type": "mean"}],
@@ -231,22 +236,31 @@ def _halved(pixels: NDArray[Any]) -> NDArray[Any]:
 
 def _calibration(image: dict[str, Any], axes: str, omero: dict[str, Any], own: dict[str, Any]) -> Calibration:
     """What NGFF and FocusLab's own attribute say; a scale without unit says nothing."""
-    scale = [1.0] * len(axes)
+    scale, first = [1.0] * len(axes), [0.0] * len(axes)
     for change in [
         *image["datasets"][0].get("coordinateTransformations", ()),
         *image.get("coordinateTransformations", ()),
     ]:
         if change.get("type") == "scale":
             scale = [a * float(b) for a, b in zip(scale, change["scale"], strict=True)]
+            first = [a * float(b) for a, b in zip(first, change["scale"], strict=True)]
+        elif change.get("type") == "translation":
+            first = [a + float(b) for a, b in zip(first, change["translation"], strict=True)]
     found: dict[str, float | None] = {}
-    for axis, said, size in zip(axes, image["axes"], scale, strict=True):
+    place: dict[str, float] = {}
+    for axis, said, size, start in zip(axes, image["axes"], scale, first, strict=True):
         unit = said.get("unit") if isinstance(said, dict) else None
-        found[axis] = size * _TO_UM[unit] if unit in _TO_UM else size if axis == "T" and unit == "second" else None
+        factor = 1.0 if axis == "T" and unit == "second" else _TO_UM.get(unit or "")
+        found[axis] = size * factor if factor is not None else None
+        place[axis] = start * (factor or 0.0)
     y, x = found["Y"], found["X"]
     if y and x and abs(y - x) > 0.01 * x:
         raise ImageError(f"Pixels must be square within 1 %, these are {y:g} x {x:g} um: resample the image first.")
     names = tuple(str(c.get("label") or f"channel {i}") for i, c in enumerate(omero.get("channels", ())))
     said = {"pixel_size_um": x, "z_step_um": found.get("Z"), "time_step_s": found.get("T"), "channel_names": names}
+    before = own.get("position_um") or (0.0, 0.0, 0.0)
+    position = tuple(place.get(a, start) for a, start in zip("ZYX", before, strict=True))
+    said["position_um"] = position if x and any(position) else None
     known = {k: v for part in (own, said) for k, v in part.items() if v not in (None, [], ())}
     return Calibration(**known)  # FocusLab's own attribute says what NGFF cannot
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from focuslab.calibration import Calibration
 from focuslab.errors import ImageError, RequestError
 from focuslab.io.lazy import LazyPixels, Region
 from focuslab.io.reading import read
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 __all__ = ["files_of_pattern", "read_pattern", "regex_of", "stack_of_files", "well_in"]
 
@@ -148,7 +149,13 @@ def stack_of_files(
     found = {where: files[key] for where, key in grid.items()}
     pixels = _Files(found, (*shape, *first.shape), first.dtype, pixel_size_um)
     said = first.calibration
-    alike = Calibration(pixel_size_um=said.pixel_size_um, na=said.na, index=said.index)  # in all channels
+    alike = Calibration(  # in all channels
+        pixel_size_um=said.pixel_size_um, na=said.na, index=said.index, position_um=said.position_um
+    )
+    if said.position_um and "Z" in axes and shape[axes.index("Z")] > 1:
+        next_plane = files[grid[tuple(int(axis == "Z") for axis in axes)]]
+        above = read(next_plane, pixel_size_um=pixel_size_um).calibration.position_um or said.position_um
+        alike = alike.replace(z_step_um=abs(above[0] - said.position_um[0]) or None)
     if "C" not in axes:
         alike = alike.replace(wavelengths_um=said.wavelengths_um, channel_names=said.channel_names)
     return FocalStack(pixels, axes + "YX", alike, {}, "ome")

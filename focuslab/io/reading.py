@@ -18,6 +18,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, ImageError
 from focuslab.io.folders import EXPORT, MAKERS
 from focuslab.io.lazy import LazyPixels, Region
@@ -26,7 +27,7 @@ from focuslab.io.ome_zarr import is_zarr, open_zarr
 from focuslab.io.plates import is_plate
 from focuslab.io.tiff_metadata import completed, imagej_calibration, ome_calibration, own_notes
 from focuslab.io.tiff_pixels import TiffPixels
-from focuslab.stack import AXES, Calibration, FocalStack, Pixels
+from focuslab.stack import AXES, FocalStack, Pixels
 
 __all__ = ["read"]
 

@@ -9,10 +9,11 @@ import math
 import xml.etree.ElementTree as ET
 from typing import Any
 
+import numpy as np
 import tifffile
 
+from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError
-from focuslab.stack import Calibration
 
 __all__ = [
     "completed",
@@ -61,19 +62,24 @@ def micrometres(value: float | None, unit: str, *, any_unit: bool = False) -> fl
     CalibrationError
         If the unit is not known; of `any_unit`, the length is then not known either.
     """
-    key = unit.strip().lower()
-    if value is None or not value > 0 or key in _NO_UNIT:
+    if value is None or not value > 0 or unit.strip().lower() in _NO_UNIT:
         return None
-    key = key if key in _UNITS else key.removesuffix("s").replace("metre", "meter")
-    if key not in _UNITS and any_unit:
+    factor = _factor(unit)
+    if factor is None and any_unit:
         return None
-    if key not in _UNITS:
+    if factor is None:
         raise CalibrationError(
             f"The unit {unit!r} of the pixel size is not known (um, nm, mm, cm, m, inch are): "
             "give the pixel size with --pixel-size-um."
         )
-    length = float(value) * _UNITS[key]
+    length = float(value) * factor
     return length if length > 0 and math.isfinite(length) else None
+
+
+def _factor(unit: str) -> float | None:
+    """Micrometres of a unit, None of one that is not known."""
+    key = unit.strip().lower()
+    return _UNITS.get(key, _UNITS.get(key.removesuffix("s").replace("metre", "meter")))
 
 
 def square_pixels(x: float | None, y: float | None) -> float | None:
@@ -170,11 +176,26 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
         index=index,
         wavelengths_um=waves if any(waves) else (),
         channel_names=names if any(c.get("Name") for c in channels) else (),
+        position_um=_position(pixels.find(f"{space}Plane")),
     )
 
 
-def ome_metadata(calibration: Calibration, axes: str, channels: int) -> dict[str, Any]:
+def _position(plane: ET.Element | None) -> tuple[float, float, float] | None:
+    """Place of a plane on the stage, um; the default unit, the frame of some reference, is none."""
+    if plane is None:
+        return None
+    place = [_number(plane.get(f"Position{axis}", "0" if axis == "Z" else None)) for axis in "ZYX"]
+    units = [_factor(plane.get(f"Position{axis}Unit", "")) for axis in "ZYX"]
+    z, y, x = (
+        p * u if p is not None and u is not None and math.isfinite(p) else None
+        for p, u in zip(place, units, strict=True)
+    )
+    return None if y is None or x is None else (z or 0.0, y, x)
+
+
+def ome_metadata(calibration: Calibration, axes: str, shape: tuple[int, ...]) -> dict[str, Any]:
     """Fields that tifffile writes into OME-XML; the objective follows by `with_objective`."""
+    channels = shape[axes.index("C")] if "C" in axes else 1
     said: dict[str, Any] = {"axes": axes}
     if calibration.pixel_size_um:
         for axis in "XY":
@@ -192,7 +213,19 @@ def ome_metadata(calibration: Calibration, axes: str, channels: int) -> dict[str
             channel |= {"EmissionWavelength": 1000 * wave, "EmissionWavelengthUnit": "nm"}
     if any(known):
         said["Channel"] = known
+    if calibration.position_um:
+        said["Plane"] = _places(calibration, axes, shape)
     return said
+
+
+def _places(calibration: Calibration, axes: str, shape: tuple[int, ...]) -> dict[str, list[Any]]:
+    """Where every plane lies on the stage."""
+    (z, y, x), step = calibration.position_um or (0.0, 0.0, 0.0), calibration.z_step_um or 0.0
+    lead = shape[:-2]
+    at = [index[axes.index("Z")] if "Z" in axes else 0 for index in np.ndindex(*lead)]
+    places = {"X": [x] * len(at), "Y": [y] * len(at), "Z": [z + step * k for k in at]}
+    units = {f"Position{axis}Unit": ["µm"] * len(at) for axis in places}
+    return {**{f"Position{axis}": values for axis, values in places.items()}, **units}
 
 
 def ome_cannot_say(calibration: Calibration) -> dict[str, float]:

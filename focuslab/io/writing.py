@@ -20,12 +20,13 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from focuslab.calibration import Calibration
 from focuslab.errors import ImageError, OutputError
 from focuslab.io.destination import check_destination, check_room, sidecar_path
 from focuslab.io.ome_zarr import ZarrWriter
 from focuslab.io.plates import plate_of
 from focuslab.io.tiff_metadata import ome_cannot_say, ome_metadata, with_objective
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 __all__ = ["StackWriter", "ome_can_hold", "write", "write_planes", "writer_of"]
 
@@ -154,7 +155,7 @@ class StackWriter:
                 )
                 return np.asarray(array).reshape(shape).transpose([names.index(a) for a in like.axes])
             if self._family == "ome":
-                said = ome_metadata(calibration, like.axes, like.size("C"))
+                said = ome_metadata(calibration, like.axes, tuple(like.shape))
                 array = tifffile.memmap(
                     self._draft,
                     shape=like.shape,

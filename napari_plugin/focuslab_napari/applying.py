@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from focuslab.calibration import Calibration
 from focuslab.errors import RequestError
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 from focuslab_napari.layers import LayerImage, read_layer
 from focuslab_napari.preferences import chosen_focus_axis, preference, typed_numbers
 from focuslab_napari.session import Move, Session

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, FocusLabError, ImageError
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 
 __all__ = ["NUMBERS", "LayerImage", "axes_of", "image_layers", "read_layer"]
 

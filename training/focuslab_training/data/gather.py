@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, FocusLabError, ImageError, RequestError
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.quality.focus import disorder, find_focus
 from focuslab.refocusing.levels import estimate_level
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 from focuslab_training.data.field import Field, selected, sharpness_of
 from focuslab_training.data.fits import fit_levels, fit_thickness
 from focuslab_training.data.layouts import Candidate, chosen_planes, list_candidates

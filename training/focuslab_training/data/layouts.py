@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from focuslab.calibration import Calibration
 from focuslab.errors import ImageError, RequestError
 from focuslab.io import read
 from focuslab.io.pattern import files_of_pattern, stack_of_files, well_in
 from focuslab.optics import Optics
 from focuslab.refocusing.screen import Wells
 from focuslab.simulation import simulate_stack
-from focuslab.stack import Calibration, FocalStack
+from focuslab.stack import FocalStack
 from focuslab_training.data.specimens import Specimen, SpecimenPool
 from focuslab_training.sections import StackSource
 
