@@ -16,7 +16,7 @@ ON_SCREEN := $(if $(VIRTUAL),xvfb-run -a -s "-screen 0 1600x1000x24")
 .PHONY: demo test lint samples clean
 
 demo: $(VENV)/.installed  ## refocus the bundled sample with the bundled model; look into demo_output/
-	$(BIN)/focuslab demo --out demo_output
+	$(BIN)/focuslab demo --output demo_output
 
 test: $(VENV)/.tests $(SCREEN)  ## the whole test suite
 	$(ON_SCREEN) $(BIN)/python -m pytest --numprocesses auto --dist loadfile

@@ -131,7 +131,7 @@ def test_a_specimen_that_is_an_image_has_its_optics(cli, tmp_path: Path) -> None
 
 
 def test_demo_shows_the_whole_job(cli, tmp_path: Path) -> None:
-    code, out, err = cli("demo", "--out", tmp_path / "demo")
+    code, out, err = cli("demo", "-o", tmp_path / "demo")
     assert code == 0, err
     assert "PSNR before" in out
     assert {"nuclei_20x_refocused.ome.tif", "nuclei_20x_before_after_truth.png"} <= listing(tmp_path / "demo")

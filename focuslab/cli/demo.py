@@ -17,7 +17,7 @@ __all__ = ["demo"]
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("demo_output"),
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo_output"),
     sample: Annotated[str, typer.Option(help="nuclei_20x, filaments_40x or puncta_63x_oil.")] = "nuclei_20x",
     device: opt.Device = "auto",
 ) -> None:
