@@ -59,8 +59,8 @@ def main() -> None:
             def score(picture: np.ndarray, truth: np.ndarray = truth) -> float:
                 return psnr(picture.astype(float), truth, data_range=float(np.ptp(truth)))
 
-            first = finish(all_in_focus_steps(stack.with_array(sharp), planes, engine)).picture
-            ours = finish(all_in_focus_steps(stack, planes, engine)).picture
+            first = finish(all_in_focus_steps(stack.with_array(sharp), planes, engine)).picture.plane()
+            ours = finish(all_in_focus_steps(stack, planes, engine)).picture.plane()
             figures = (
                 max(score(stack.plane(i)) for i in planes), max(score(p) for p in sharp), score(first), score(ours)
             )  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,33 +18,16 @@ from numpy.typing import NDArray
 from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, ImageError, RequestError
 from focuslab.optics.optics import Optics
+from focuslab.pixels import LazyPixels, Pixels, Region
 
-__all__ = ["AXES", "FocalStack", "Pixels"]
+__all__ = ["AXES", "FocalStack", "as_stack"]
 
 AXES = "TCZYX"
 
 
-class Pixels(Protocol):
-    """What FocusLab needs of an array: shape, dtype, and slicing to numpy."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Size along each axis."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of a pixel."""
-        ...
-
-    def __getitem__(self, index: Any) -> Any:
-        """Return a part as a numpy array."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FocalStack:
-    """Images of one field with their axes and calibration.
+    """Images of one field with their axes and calibration; `numpy.asarray` loads the pixels.
 
     Attributes
     ----------
@@ -86,6 +69,9 @@ class FocalStack:
             raise ImageError(f"Pixels must be whole or real numbers, got {self.array.dtype}.")
         if 0 in self.array.shape:
             raise ImageError(f"The image is empty: its shape is {self.array.shape}.")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.array, dtype, copy=copy)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -144,6 +130,42 @@ class FocalStack:
         """Read one plane (Y, X)."""
         return np.asarray(self.array[(*index, slice(None), slice(None))])
 
+    def take(self, **positions: int) -> FocalStack:
+        """Part at one position along some axes, which it no longer has, lazily: ``take(C=1, T=0)``.
+
+        It has the calibration of its channel and its own place on the stage. An axis that is missing has a position 0.
+
+        Raises
+        ------
+        RequestError
+            If there is no such position.
+        """
+        for axis, position in positions.items():
+            if axis not in AXES[:-2] or not 0 <= position < self.size(axis):
+                raise RequestError(
+                    f"A position along T, C or Z is taken, from 0; of axes {self.axes} and shape {self.shape} got "
+                    f"{axis}={position!r}."
+                )
+        here = {axis: position for axis, position in positions.items() if axis in self.axes}
+        known, changes = self.calibration, dict[str, object]()
+        if "C" in here:
+            names = known.channel_names[here["C"] : here["C"] + 1] if len(known.channel_names) > 1 else ()
+            wave = known.wavelength_um(here["C"])
+            changes |= {"wavelengths_um": () if wave is None else (wave,), "channel_names": names}
+        if "Z" in here:
+            changes["z_step_um"] = None
+            if known.position_um and known.z_step_um:
+                z, y, x = known.position_um
+                changes["position_um"] = (z + here["Z"] * known.z_step_um, y, x)
+        if "T" in here:
+            changes["time_step_s"] = None
+        axes = "".join(axis for axis in self.axes if axis not in here)
+        return replace(self, array=_Part(self, here), axes=axes, calibration=known.replace(**changes))
+
+    def at(self, index: tuple[int, ...]) -> FocalStack:
+        """One plane, by its index over the leading axes, as a stack of its own (Y, X)."""
+        return self.take(**dict(zip(self.axes[:-2], index, strict=True)))
+
     def optics(self, channel: int = 0) -> Optics | None:
         """Optics of a channel, None when the stack is not calibrated."""
         return self.calibration.optics(channel)
@@ -198,3 +220,32 @@ class FocalStack:
     def with_array(self, array: Pixels, **provenance: Any) -> FocalStack:
         """Same axes and calibration, other pixels and provenance."""
         return replace(self, array=array, provenance=provenance)
+
+
+def as_stack(image: FocalStack | NDArray[Any]) -> FocalStack:
+    """Stack of an array whose last two axes are Y and X, up to three more being T, C, Z from the right.
+
+    Raises
+    ------
+    ImageError
+        If the array has other axes.
+    """
+    if isinstance(image, FocalStack):
+        return image
+    pixels = np.asarray(image)
+    if not 2 <= pixels.ndim <= len(AXES):
+        raise ImageError(f"An image has 2 to {len(AXES)} axes, the last two Y and X; got shape {pixels.shape}.")
+    return FocalStack(pixels, AXES[len(AXES) - pixels.ndim :])
+
+
+class _Part(LazyPixels):
+    """Pixels of a stack at some positions."""
+
+    def __init__(self, stack: FocalStack, positions: dict[str, int]) -> None:
+        self._array, self._at = stack.array, [positions.get(axis) for axis in stack.axes]
+        self.shape = tuple(n for n, at in zip(stack.shape, self._at, strict=True) if at is None)
+        self.dtype = stack.dtype
+
+    def _read(self, region: Region) -> NDArray[Any]:
+        parts = iter(region)
+        return np.asarray(self._array[tuple(next(parts) if at is None else at for at in self._at)])

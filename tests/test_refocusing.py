@@ -183,7 +183,11 @@ def test_saturation_is_counted_and_drift_reported(blurred: np.ndarray, default_m
     image = np.clip(blurred.astype(np.int64) * 60, 0, 65535).astype(np.uint16)
     result = focuslab.refocus(FocalStack(image, "YX", CALIBRATED), sharpest=True, level_um=10.0, model=default_model)
     assert result.provenance["saturated_pixels"] > 0
-    assert abs(result.provenance["mean_intensity_drift"]) < 0.05
+    lost = np.asarray(result).mean(dtype=float) / image.mean() - 1
+    assert lost < -0.05
+    assert result.provenance["mean_intensity_drift"] == pytest.approx(lost, abs=1e-5), "of what is kept"
+    whole = focuslab.refocus(FocalStack(blurred, "YX", CALIBRATED), sharpest=True, level_um=10.0, model=default_model)
+    assert abs(whole.provenance["mean_intensity_drift"]) < 0.01
 
 
 def test_memory_running_out_makes_smaller_tiles(
@@ -259,8 +263,12 @@ def test_beyond_the_trained_range_works_and_says_so(blurred: np.ndarray, tiny_mo
     stack = FocalStack(blurred)
     beyond = focuslab.refocus(stack, shift_px=-6.0, level_px=4.0, model=tiny_model)
     assert any("beyond the sharpest" in n for n in beyond.provenance["notes"])
-    beyond = focuslab.refocus(stack, shift_px=60.0, level_px=4.0, model=tiny_model)
+    card = tiny_model.card.model_copy(update={"levels_px": (0.0, 20.0)})
+    narrow = Model(card, tiny_model.autoencoder, tiny_model.estimator)
+    beyond = focuslab.refocus(stack, shift_px=30.0, level_px=4.0, model=narrow)
     assert any("outside the trained range" in n for n in beyond.provenance["notes"])
+    with pytest.raises(RequestError, match="more than can be drawn"):
+        focuslab.refocus(stack, shift_px=60.0, level_px=4.0, model=tiny_model)
     inside = focuslab.refocus(stack, shift_px=-3.0, level_px=4.0, model=tiny_model)
     assert not any("Extrapolated" in n for n in inside.provenance["notes"])
 

@@ -9,9 +9,11 @@ import torch
 import focuslab
 from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, ImageError, RequestError
+from focuslab.models.zoo import load_model
 from focuslab.optics import Optics, defocus_volume, phantom, psf
 from focuslab.quality import psnr
 from focuslab.quality.classical import convolved
+from focuslab.refocusing import Engine, all_in_focus_steps, finish
 from focuslab.samples import sample
 from focuslab.stack import FocalStack
 
@@ -73,11 +75,15 @@ def test_all_in_focus_beats_every_plane() -> None:
     stack, truth = tilted()
     made = focuslab.all_in_focus(stack)
     best = max(psnr(stack.plane((z,)).astype(float), truth, data_range=1000) for z in range(stack.size("Z")))
-    assert psnr(made.picture.astype(float), truth, data_range=1000) > best + 6
+    assert psnr(np.asarray(made.picture, float), truth, data_range=1000) > best + 6
     assert made.picture.dtype == np.uint16
     bright = truth > 400  # the relief is that of structures; the dark between them is from anywhere
     assert np.median(np.abs(made.plane - np.linspace(0, 6, 256))[bright]) < 0.5  # planes of 2 um
-    assert made.provenance["fused"] == [[z] for z in range(7)]
+    assert made.picture.provenance["fused"] == [[z] for z in range(7)]
+    assert made.picture.axes == "YX" and made.picture.calibration.pixel_size_um == stack.calibration.pixel_size_um
+    tiled = finish(all_in_focus_steps(stack, list(stack.planes()), Engine(load_model()), tile=64))
+    assert np.array_equal(tiled.plane, made.plane)
+    assert np.abs(np.asarray(tiled.picture, float) - np.asarray(made.picture, float)).max() < 5
     with pytest.raises(ImageError, match="at least two planes"):
         focuslab.all_in_focus(FocalStack(np.asarray(stack.array)[:1], "ZYX"))
     with pytest.raises(ImageError, match="one focal stack"):
@@ -119,7 +125,8 @@ def test_focal_stack_refuses(nuclei: tuple[FocalStack, FocalStack]) -> None:
         focuslab.focal_stack(FocalStack(np.random.default_rng(0).normal(9, 1, (96, 96)), "YX"), 0, 4, 3, unit="px")
     blurred = focuslab.focal_stack(nuclei[0], 0, 20, 3, index=(3,), way="optics")
     assert "can only blur" in " ".join(blurred.provenance["notes"])
-    assert "Extrapolated" in " ".join(focuslab.focal_stack(bare, 0, 60, 2, unit="px").provenance["notes"])
+    with pytest.raises(RequestError, match="more than can be drawn"):
+        focuslab.focal_stack(bare, 0, 60, 2, unit="px")
 
 
 def test_a_tiny_plane_has_no_level() -> None:
@@ -131,12 +138,15 @@ def test_a_tiny_plane_has_no_level() -> None:
 def test_pixels_that_are_no_numbers_stay_so(nuclei: tuple[FocalStack, FocalStack]) -> None:
     plane = nuclei[1].plane().astype(np.float32)
     plane[10:14, 20] = np.nan
-    made = focuslab.focal_stack(FocalStack(plane, "YX", nuclei[1].calibration), 0, 8, 2, level_px=0.0, way="optics")
+    ask: dict = {"first": 0, "last": 8, "planes": 2, "level_px": 0.0, "way": "optics"}
+    with pytest.raises(ImageError, match="NaN"):
+        focuslab.focal_stack(FocalStack(plane, "YX", nuclei[1].calibration), **ask)
+    made = focuslab.focal_stack(FocalStack(plane, "YX", nuclei[1].calibration), **ask, keep_nan=True)
     assert all(np.array_equal(np.isnan(made.plane((z,))), np.isnan(plane)) for z in range(2))
     planes = np.stack([plane, nuclei[0].plane((5,)).astype(np.float32)])
     planes[1, 10, 20] = np.nan  # finite nowhere
     fused = focuslab.all_in_focus(FocalStack(planes, "ZYX", nuclei[1].calibration)).picture
-    assert np.argwhere(np.isnan(fused)).tolist() == [[10, 20]]
+    assert np.argwhere(np.isnan(np.asarray(fused))).tolist() == [[10, 20]]
 
 
 def test_a_plane_must_be_named_where_there_are_several(nuclei: tuple[FocalStack, FocalStack]) -> None:

@@ -132,9 +132,9 @@ class RandomDefocus(RandomTransform[DefocusParameters]):
     def engine(self) -> Engine:
         """Engine of the model, loaded once per process; ``auto`` is the CPU in the workers of a `DataLoader`."""
         if self._engine is None or self._loaded_in != os.getpid():
-            model = self.model if isinstance(self.model, Model) else load_model(self.model)
             forked = self.device == "auto" and get_worker_info() is not None
-            self._engine = Engine(model, "cpu" if forked else self.device)  # CUDA does not survive a fork
+            device = "cpu" if forked else self.device  # CUDA does not survive a fork
+            self._engine = Engine(load_model(self.model), device)
             self._loaded_in = os.getpid()
         return self._engine
 

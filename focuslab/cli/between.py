@@ -43,7 +43,6 @@ def between(
     from focuslab.io import writer_of
     from focuslab.models.zoo import load_model
     from focuslab.refocusing import Engine, between_steps
-    from focuslab.refocusing.between import without_z
 
     image = opt.open_stack(
         stack,
@@ -61,7 +60,7 @@ def between(
     if output.exists() and output.resolve() == stack.resolve():
         raise OutputError(f"{output} is the input itself: write to another file.")
     engine = Engine(load_model(model), device)
-    with writer_of(output, without_z(image, plane_a), overwrite=overwrite) as writer:
+    with writer_of(output, image.take(Z=0), overwrite=overwrite) as writer:
         steps = between_steps(
             image,
             plane_a,

@@ -34,6 +34,9 @@ def refocus(
     level_um: Annotated[float | None, typer.Option(help="Distance of the planes from focus, um.")] = None,
     level_px: Annotated[float | None, typer.Option(help="Blur radius of the planes, px.")] = None,
     focus_plane: Annotated[int | None, typer.Option(min=0, help="Index of the focal plane in focus, from 0.")] = None,
+    per_frame: Annotated[
+        bool, typer.Option("--per-frame", help="Read a level for every time point, not one for all.")
+    ] = False,
     doubt: opt.Doubt = None,
     pattern: Annotated[
         str | None,
@@ -74,6 +77,7 @@ def refocus(
         level_px=level_px,
         focus_plane=focus_plane,
         doubt=doubt,
+        per_frame=per_frame,
     )
     optics: dict[str, Any] = {
         "na": na,

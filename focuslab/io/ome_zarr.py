@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from focuslab.calibration import Calibration
 from focuslab.errors import ImageError, OutputError, RequestError
 from focuslab.io.destination import check_destination, check_room, sidecar_path
-from focuslab.io.lazy import LazyPixels, Region
+from focuslab.pixels import LazyPixels, Region
 from focuslab.stack import AXES, FocalStack
 
 __all__ = ["ZarrWriter", "attributes_of", "is_zarr", "open_for_writing", "open_zarr"]

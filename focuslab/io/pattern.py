@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from focuslab.calibration import Calibration
 from focuslab.errors import ImageError, RequestError
-from focuslab.io.lazy import LazyPixels, Region
 from focuslab.io.reading import read
+from focuslab.pixels import LazyPixels, Region
 from focuslab.stack import FocalStack
 
 __all__ = ["files_of_pattern", "read_pattern", "regex_of", "stack_of_files", "well_in"]

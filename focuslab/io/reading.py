@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, ImageError
 from focuslab.io.folders import EXPORT, MAKERS
-from focuslab.io.lazy import LazyPixels, Region
 from focuslab.io.metamorph import metamorph_calibration
 from focuslab.io.ome_zarr import is_zarr, open_zarr
 from focuslab.io.plates import is_plate
 from focuslab.io.tiff_metadata import completed, imagej_calibration, ome_calibration, own_notes
 from focuslab.io.tiff_pixels import TiffPixels
-from focuslab.stack import AXES, FocalStack, Pixels
+from focuslab.pixels import LazyPixels, Pixels, Region
+from focuslab.stack import AXES, FocalStack
 
 __all__ = ["read"]
 

@@ -15,8 +15,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from focuslab.errors import ImageError
-from focuslab.io.lazy import LazyPixels, Region
 from focuslab.io.open_files import OpenFiles
+from focuslab.pixels import LazyPixels, Region
 
 __all__ = ["TiffPixels"]
 

@@ -26,7 +26,7 @@ from focuslab.io.destination import check_destination, check_room, sidecar_path
 from focuslab.io.ome_zarr import ZarrWriter
 from focuslab.io.plates import plate_of
 from focuslab.io.tiff_metadata import ome_cannot_say, ome_metadata, with_objective
-from focuslab.stack import FocalStack
+from focuslab.stack import FocalStack, as_stack
 
 __all__ = ["StackWriter", "ome_can_hold", "write", "write_planes", "writer_of"]
 
@@ -36,16 +36,16 @@ _NOT_OME = ("int64", "uint64", "float16")  # types of pixels that OME-XML has no
 _CLASSIC_LIMIT = 2**32 - 2**25  # bytes
 
 
-def write(path: str | Path, stack: FocalStack, *, overwrite: bool = False) -> Path:
-    """Write a stack as TIFF, plane by plane.
+def write(path: str | Path, image: FocalStack | NDArray[Any], *, overwrite: bool = False) -> Path:
+    """Write an image as TIFF, plane by plane.
 
     Parameters
     ----------
     path
         Destination; OME-Zarr is written for names that end in ``.zarr``, OME-TIFF for ``.ome.tif``, otherwise the
         stack's family of TIFF.
-    stack
-        What to write.
+    image
+        Stack, or array as `focuslab.refocus` takes it.
     overwrite
         Replace an existing file.
 
@@ -54,7 +54,7 @@ def write(path: str | Path, stack: FocalStack, *, overwrite: bool = False) -> Pa
     OutputError
         If the file exists, or its folder cannot be written to or is full.
     """
-    for _ in write_planes(path, stack, overwrite=overwrite):
+    for _ in write_planes(path, as_stack(image), overwrite=overwrite):
         pass
     return Path(path)
 

@@ -4,7 +4,8 @@ That light is not negative says much of a specimen, once it is known what no lig
 sparse some pixel of the blurred plane still shows it. Where they fill the field, as membranes of a tissue do, blur lays
 light on every pixel, and the darkest of them is brighter than the dark: by an unknown *floor*. A floor that is too
 small shows: no specimen above it, blurred, comes close to the plane. So the least floor that explains the plane about
-as well as any larger one is taken, a discrepancy principle [1]_.
+as well as any larger one is taken, a discrepancy principle [1]_. Where even that leaves much more than the noise, it is
+not the dark that is wrong, and there is no floor: one that is not there draws rings.
 
 What is left unexplained is more than noise where the level is too high or the microscope is not as said. To a
 deconvolution all of it is noise, so the front end is told more noise than there is. The misfit is averaged over a few
@@ -104,7 +105,10 @@ def explain_each(planes: Tensor, optics: Optics, level_px: float, noises: Sequen
     floors = [_least(trials, m, (1 + _SLACK * radius) * m.min() + _ALLOWANCE) for m in misfits]
     surpluses = [min(max(s / _TOLERATED, 1.0), _LARGEST_SURPLUS) for s in left.tolist()]
     wide_floor, wide_surplus = _share(radius, _WIDE_FLOOR), _share(radius, _WIDE_SURPLUS)
-    return [Explanation(wide_floor * f, s**wide_surplus) for f, s in zip(floors, surpluses, strict=True)]
+    return [
+        Explanation(wide_floor * f * max(2 - s**wide_surplus, 0.0), s**wide_surplus)
+        for f, s in zip(floors, surpluses, strict=True)
+    ]
 
 
 def _share(radius: float, wide: tuple[float, float]) -> float:

@@ -24,13 +24,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from focuslab.memory import cached_tensors
 from focuslab.models.restoration import regulariser
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import optics_device, otf, psf
 
 __all__ = [
     "LEAST_NOISE",
-    "WIDEST_BLUR",
     "binned_psf",
     "camera_limited",
     "kernel_radius",
@@ -40,9 +40,8 @@ __all__ = [
 
 LEAST_NOISE = 4e-4  # standard deviation below which a plane is taken as this noisy
 _LARGEST_RADIUS = 96
-WIDEST_BLUR = _LARGEST_RADIUS // 2  # px of blur radius up to which a kernel holds all of it
 _CAMERA_LIMITED = 0.5  # sampling number from which the camera, not diffraction, limits the sharp image
-_KEPT = 512  # kernels in the cache
+_KEPT = 2**28  # bytes of kernels that are kept: those of the scenes of a training
 
 
 def wiener_transfers(
@@ -114,7 +113,7 @@ def _transfers(
     return tuple(otf(kernel, shape) for kernel in kernels)
 
 
-@lru_cache(maxsize=_KEPT)
+@cached_tensors(_KEPT)
 @torch.inference_mode(False)
 def _kernels(
     key: str, level_px: float | None, octave: float, targets: tuple[tuple[float, float], ...], device: torch.device
@@ -136,14 +135,14 @@ def _kernels(
     return torch.stack(cut)
 
 
-@lru_cache(maxsize=2 * _KEPT)
+@lru_cache(maxsize=32)  # of the few levels of a scene
 @torch.inference_mode(False)
 def _centred_psf(key: str, level_px: float, size: int, device: torch.device | None) -> Tensor:
     optics = Optics.model_validate_json(key)
     return psf(optics, optics.defocus_um(level_px), size=size, device=device)[0]
 
 
-@lru_cache(maxsize=_KEPT)
+@cached_tensors(_KEPT // 8)
 @torch.inference_mode(False)
 def _binned_psf(key: str, level_px: float, bins: int, device: torch.device | None) -> Tensor:
     optics = Optics.model_validate_json(key)

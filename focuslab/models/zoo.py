@@ -17,14 +17,16 @@ def bundled_cards() -> dict[str, ModelCard]:
     }
 
 
-def load_model(name_or_path: str | Path = "default") -> Model:
-    """Load a bundled model by name, or any bundle by its folder.
+def load_model(name_or_path: str | Path | Model = "default") -> Model:
+    """Load a bundled model by name, or any bundle by its folder; a model that is loaded is taken as it is.
 
     Raises
     ------
     ModelError
         If there is no such model, or it is damaged; another model is never taken instead.
     """
+    if isinstance(name_or_path, Model):
+        return name_or_path
     if isinstance(name_or_path, str) and name_or_path in bundled_cards():
         return load_bundle(_ZOO / name_or_path)
     if not Path(name_or_path).exists():

@@ -22,6 +22,7 @@ from focuslab.quality.classical import relative_transfer
 __all__ = ["Consistency", "consistency", "finest_period_px"]
 
 _RINGS = 96
+_RIM = 1.5  # blur radii from the border within which light from beyond it matters
 _BORDER = 100  # px
 
 
@@ -34,7 +35,8 @@ class Consistency:
     difference
         (Y, X), blurred back minus the plane, in the plane's unit.
     misfit
-        Its standard deviation over that of the plane's noise; about 1 is as good as data can be.
+        Its standard deviation over that of the plane's noise, away from the border, whose light partly comes from
+        beyond it; about 1 is as good as data can be.
     """
 
     difference: NDArray[np.float32]
@@ -75,7 +77,8 @@ def consistency(plane: NDArray[Any], sharpest: NDArray[Any], optics: Optics, lev
         own = relative_transfer(optics, level_px, shape)
     difference = crop(blur_by(light, own) - data, _BORDER)
     noise = max(float(noise_sigma(data[None, None])), 1e-12)
-    return Consistency(np.asarray(difference), float(difference.std()) / noise)
+    rim = min(math.ceil(_RIM * level_px), min(plane.shape) // 4)
+    return Consistency(np.asarray(difference), float(crop(difference, rim).std()) / noise)
 
 
 def finest_period_px(plane: NDArray[Any], optics: Optics) -> float:

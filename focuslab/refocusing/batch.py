@@ -12,8 +12,9 @@ from focuslab.io import copy_plate, images_of, is_plate, plate_of, read, writer_
 from focuslab.io.destination import sidecar_path
 from focuslab.io.folders import written_name
 from focuslab.refocusing.engine import Engine
+from focuslab.refocusing.filling import DEFAULT_TILE
 from focuslab.refocusing.request import RefocusRequest
-from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
+from focuslab.refocusing.steps import refocus_steps
 from focuslab.stack import FocalStack
 
 __all__ = [
@@ -182,7 +183,9 @@ def summary(provenance: dict[str, Any]) -> str:
     least = "at least " if len(sure) > 1 else ""
     origin = done[0]["level"] + (f", {least}{min(sure):.0%} sure" if sure else "")
     text = f"{_counted(len(done))}, blur level {spread} px ({origin}), shift {moved} px"
-    return text + (f", {provenance['saturated_pixels']} pixels saturated" if provenance["saturated_pixels"] else "")
+    for count, what in ((provenance["saturated_pixels"], "saturated"), (provenance["darkened_pixels"], "cut off at 0")):
+        text += f", {count} pixels {what}" if count else ""
+    return text
 
 
 def _counted(planes: int) -> str:

@@ -9,27 +9,30 @@ References
 """
 
 import math
-from collections.abc import Collection, Generator
-from dataclasses import replace
+from collections.abc import Collection, Generator, Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-import focuslab
-from focuslab.errors import ImageError, RequestError
+from focuslab.errors import RequestError
 from focuslab.models.latent import between_codes
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts
+from focuslab.refocusing.filling import DEFAULT_TILE, Drawn, Render, Tally, fill, provenance_of
 from focuslab.refocusing.intensity import IntensityMap, measure_map
-from focuslab.refocusing.plan import SMALLEST, Estimates, StackPlan, known_optics, plane_facts, tell_uncalibrated
+from focuslab.refocusing.plan import (
+    Estimates,
+    StackPlan,
+    check_blur,
+    check_size,
+    known_optics,
+    plane_facts,
+    tell_uncalibrated,
+)
 from focuslab.refocusing.progress import Progress
 from focuslab.refocusing.request import RefocusRequest
-from focuslab.refocusing.steps import DEFAULT_TILE, Tally, fill
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.stack import FocalStack
 
-__all__ = ["between_steps", "without_z"]
+__all__ = ["between_steps"]
 
 
 def between_steps(
@@ -79,8 +82,8 @@ def between_steps(
     dict
         Provenance.
     """
-    view = without_z(stack, plane_a)
     _check(stack, plane_a, plane_b, t)
+    view = stack.take(Z=plane_a)
     every = known_optics(stack, optics)
     said = [
         RefocusRequest(
@@ -95,7 +98,7 @@ def between_steps(
     for one in said:
         one.check(stack, every)
     z_axis = stack.axes.index("Z")
-    plan, tally = StackPlan(), Tally()
+    plan, tally = StackPlan(), Tally(tile)
     if focus_plane is not None:
         focus = focus_plane % stack.size("Z")
         if (plane_a - focus) * (plane_b - focus) < 0:
@@ -128,10 +131,11 @@ def between_steps(
         target = levels[0] + t * (levels[1] - levels[0])
         if target < -1e-6:
             plan.note(f"Extrapolated: t = {t:g} lies {-target:.1f} px beyond the sharpest image.")
+        check_blur(stack, target)
         if target > engine.model.card.levels_px[1]:
             plan.note(f"Extrapolated: a blur of {target:.1f} px lies outside the trained range.")
-        render = _renderer(stack, ends, facts, t, target, engine, keep_nan)
-        for count in fill(out, view, index, render, tally, tile, plan):
+        render = _renderer(stack, index, ends, facts, t, target, engine, keep_nan)
+        for count in fill(out, view, index, render, tally, plan):
             done += count
             yield Progress(done, total)
         given = all(s.given_level(stack, e, microscope) is not None for s, e in zip(said, ends, strict=True))
@@ -144,32 +148,19 @@ def between_steps(
                 "optics": microscope.model_dump(),
             }
         )
-    return {
-        "focuslab": focuslab.__version__,
-        "operation": "between",
-        "request": {"plane_a": plane_a, "plane_b": plane_b, "t": t},
-        "model": engine.model.identity,
-        "device": str(engine.device),
-        "precision": str(engine.dtype).removeprefix("torch."),
-        "tile": tile,
-        "notes": plan.notes,
-        "saturated_pixels": tally.saturated,
-        "mean_intensity_drift": round(tally.drift, 6),
-        "planes": records,
-        **stack.history,
-    }
+    asked = {"plane_a": plane_a, "plane_b": plane_b, "t": t, **({"doubt": doubt} if doubt is not None else {})}
+    return provenance_of("between", stack, engine, plan, tally, request=asked, planes=records)
 
 
 def _check(stack: FocalStack, a: int, b: int, t: float) -> None:
     planes = stack.size("Z")
+    if "Z" not in stack.axes:
+        raise RequestError(f"Two focal planes need a focus axis, the image has axes {stack.axes}: name it with --axes.")
     if not (0 <= a < planes and 0 <= b < planes) or a == b:
         raise RequestError(f"Two different planes of 0 to {planes - 1} are needed, got {a} and {b}.")
     if not math.isfinite(t):
         raise RequestError(f"t must be a finite number, got {t}.")
-    if min(stack.plane_shape) < SMALLEST:
-        raise ImageError(
-            f"An image of {stack.plane_shape} px is too small: at least {SMALLEST} x {SMALLEST} are needed."
-        )
+    check_size(stack)
 
 
 def _level(
@@ -181,67 +172,35 @@ def _level(
     plan: StackPlan,
 ) -> tuple[float, float]:
     """Blur level of one of the two planes, px, and its doubt: as said, or read from it."""
-    largest = min(stack.plane_shape) / 2
     if (level := said.given_level(stack, index, optics)) is not None:
-        if level > largest:
-            raise RequestError(
-                f"A blur radius of {level:.1f} px is more than half of the image {stack.plane_shape}: check the "
-                "optics, the pixel size and the level."
-            )
+        check_blur(stack, level)
         return level, said.doubt_of(None)
     found = estimates.of(index, optics)
     if not found.found:
         z = stack.position(index, "Z")
         plan.note(f"No structure in focal plane {z}: it is taken to be in focus; say its level if it is known.")
     plan.note("Levels were estimated: that both planes lie on the same side of focus could not be checked.")
-    return min(found.level_px, largest, estimates.largest), said.doubt_of(found)
+    return min(found.level_px, min(stack.plane_shape) / 2, estimates.largest), said.doubt_of(found)
 
 
 def _renderer(
     stack: FocalStack,
+    index: tuple[int, ...],
     ends: tuple[tuple[int, ...], ...],
     facts: list[PlaneFacts],
     t: float,
     target: float,
     engine: Engine,
     keep_nan: bool,
-) -> Any:
+) -> Render:
     rungs = engine.rungs(facts[0], *(level - facts[0].level_px for level in (facts[1].level_px, target)))
 
-    def render(part: Tile) -> NDArray[np.float64]:
+    def render(part: Tile) -> Iterator[Drawn]:
         codes = []
         for end, fact in zip(ends, facts, strict=True):
             region = read_region(stack, end, part, engine.halo(fact, rungs), keep_nan=keep_nan)
             coded = engine.encode(region, fact, rungs)
             codes.append((coded.code, coded.direction))
-        picture = engine.decode(between_codes(codes[0], codes[1], t), facts[0].intensity)
-        return picture[: part.y1 - part.y0, : part.x1 - part.x0]
+        yield index, engine.decode(between_codes(codes[0], codes[1], t), facts[0].intensity)
 
     return render
-
-
-def without_z(stack: FocalStack, plane: int) -> FocalStack:
-    """One focal plane of a stack as a lazy stack without Z.
-
-    Raises
-    ------
-    RequestError
-        If the stack has no Z.
-    """
-    if "Z" not in stack.axes:
-        raise RequestError(f"Two focal planes need a focus axis, the image has axes {stack.axes}: name it with --axes.")
-    at = stack.axes.index("Z")
-
-    return replace(stack, array=_Plane(stack, at, plane), axes=stack.axes.replace("Z", ""))
-
-
-class _Plane:
-    """Pixels of one position along an axis."""
-
-    def __init__(self, stack: FocalStack, at: int, position: int) -> None:
-        self._array, self._at, self._position = stack.array, at, position
-        self.shape = tuple(n for i, n in enumerate(stack.shape) if i != at)
-        self.dtype = stack.dtype
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._array[(*index[: self._at], self._position, *index[self._at :])]

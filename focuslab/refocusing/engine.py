@@ -49,6 +49,8 @@ class PlaneFacts:
         How far the dark lies below the darkest of the plane, normalised intensity.
     doubt
         Relative error to be expected of the level, and of the optics with it.
+    surplus
+        Times the noise of the pixels that `noise` is, by what the level does not explain.
     """
 
     level_px: float
@@ -57,6 +59,7 @@ class PlaneFacts:
     intensity: IntensityMap
     floor: float = 0.0
     doubt: float = 0.0
+    surplus: float = 1.0
 
     @property
     def told(self) -> Told:

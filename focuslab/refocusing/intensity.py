@@ -60,15 +60,10 @@ class IntensityMap:
 
 
 def measure_map(stack: FocalStack, planes: Sequence[tuple[int, ...]]) -> IntensityMap:
-    """Map of the given planes (those of one channel).
-
-    Raises
-    ------
-    ImageError
-        If none of the sampled pixels is a finite number.
-    """
+    """Map of the given planes (those of one channel), blank where no sampled pixel is a finite number."""
     chosen = [planes[i] for i in sorted({round(k) for k in np.linspace(0, len(planes) - 1, _PLANES)})]
-    found = intensity_of([w for p in chosen for w in sample_plane(stack, p, _BUDGET // len(chosen), _WINDOW)])
+    windows = [w for p in chosen for w in sample_plane(stack, p, _BUDGET // len(chosen), _WINDOW)]
+    found = intensity_of(windows) if any(np.isfinite(w).any() for w in windows) else IntensityMap(0.0, 0.0)
     if found.blank:  # a small specimen may lie between the windows
         whole = (w for p in chosen for w in sample_plane(stack, p, _SEARCHED, 2 * _BLOCK))
         lit = list(islice((w for w in whole if _differ(w)), _BUDGET // (2 * _BLOCK) ** 2))

@@ -9,7 +9,6 @@ bin with them.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from focuslab.errors import RequestError
 from focuslab.models.autoencoder import ladder_at
 from focuslab.models.frontend import LADDER, exact_rungs
 from focuslab.models.latent import Encoded, LatentCode, along_line, between_codes, window
+from focuslab.pixels import LazyPixels, Region
 from focuslab.refocusing.engine import Engine, PlaneFacts
 from focuslab.refocusing.tiling import GRID, Tile, read_region
 from focuslab.stack import FocalStack
@@ -54,22 +54,22 @@ def binned(stack: FocalStack, bins: int) -> FocalStack:
     return replace(stack, array=_Binned(stack, bins), calibration=said)
 
 
-class _Binned:
+class _Binned(LazyPixels):
+    """Means of bins of pixels."""
+
     def __init__(self, stack: FocalStack, bins: int) -> None:
         self._array, self._bins = stack.array, bins
         height, width = stack.plane_shape
         self.shape = (*stack.shape[:-2], height // bins, width // bins)
         self.dtype = np.dtype(np.float32)
 
-    def __getitem__(self, index: Any) -> NDArray[np.float32]:
-        *lead, rows, columns = index
-        wide = [slice(*(n * self._bins for n in s.indices(size)[:2])) for s, size in self._sides(rows, columns)]
+    def _read(self, region: Region) -> NDArray[np.float32]:
+        *lead, rows, columns = region
+        wide = [slice(part.start * self._bins, part.stop * self._bins) for part in (rows, columns)]
         pixels = np.asarray(self._array[(*lead, *wide)], np.float32)
         y, x = (n // self._bins for n in pixels.shape[-2:])
-        return pixels.reshape(*pixels.shape[:-2], y, self._bins, x, self._bins).mean((-3, -1))
-
-    def _sides(self, rows: slice, columns: slice) -> list[tuple[slice, int]]:
-        return [(rows, self.shape[-2]), (columns, self.shape[-1])]
+        means = pixels.reshape(*pixels.shape[:-2], y, self._bins, x, self._bins).mean((-3, -1))
+        return np.asarray(means[..., :: rows.step, :: columns.step])
 
 
 class LiveView:

@@ -7,6 +7,7 @@ import numpy as np
 
 from focuslab.errors import ImageError, RequestError
 from focuslab.models.bundle import Model
+from focuslab.models.frontend import LADDER
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import PlaneFacts
 from focuslab.refocusing.intensity import IntensityMap, measure_map
@@ -16,20 +17,23 @@ from focuslab.refocusing.sampling import structured_windows
 from focuslab.stack import FocalStack
 
 __all__ = [
-    "SMALLEST",
     "Estimates",
     "PlanePlan",
     "StackPlan",
+    "check_blur",
+    "check_size",
     "known_optics",
     "plan_refocus",
     "plane_facts",
     "tell_uncalibrated",
 ]
 
-SMALLEST = 16  # px
+_SMALLEST = 16  # px
 _COARSEST = 3.0  # sampling c that a microscope may have: binned by four at NA 0.75 it is 1.9
 _UNSURE = 0.3  # confidence below which a level that was read is told to be so
 _FRAMES = 4  # time points that vote on the level of a plane
+_UNEXPLAINED = 2.0  # times the noise that is no noise
+_ALIKE, _ALIKE_PX = 0.5, 2.0  # differences of their levels, relative and px, that are no change
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +80,12 @@ def plan_refocus(
     ImageError, CalibrationError, RequestError
         If the stack or the request cannot be served; nothing has been computed then.
     """
-    if min(stack.plane_shape) < SMALLEST:
-        raise ImageError(
-            f"An image of {stack.plane_shape} px is too small: at least {SMALLEST} x {SMALLEST} are needed."
-        )
+    check_size(stack)
     every = known_optics(stack, optics)
     request.check(stack, every)
     plan = StackPlan()
     tell_uncalibrated(plan, stack, every)
-    estimates = Estimates(stack, model)
+    estimates = Estimates(stack, model, per_frame=request.per_frame)
     for channel, known in every.items():
         microscope = known or Optics.nominal()
         every_plane = [i for i in stack.planes() if stack.position(i, "C") == channel]
@@ -99,19 +100,61 @@ def plan_refocus(
         for index in planes:
             plan.planes.append(_plan_plane(stack, index, request, microscope, intensity, estimates, plan))
             yield
-    _check_range(plan, stack, model)
+    if estimates.differ is not None:
+        plan.note(
+            "The level changes with time, from {:.1f} to {:.1f} px in the frames looked at, and one is taken for all: "
+            "--per-frame (in Python per_frame=True) reads each.".format(*estimates.differ)
+        )
+    _check_range(plan, model)
     _tell_unsure(plan, stack)
+    _tell_unexplained(plan)
     plan.planes.sort(key=lambda p: p.index)
     return plan
 
 
+def check_size(stack: FocalStack) -> None:
+    """Refuse images too small for anything.
+
+    Raises
+    ------
+    ImageError
+        If they are.
+    """
+    if min(stack.plane_shape) < _SMALLEST:
+        raise ImageError(
+            f"An image of {stack.plane_shape} px is too small: at least {_SMALLEST} x {_SMALLEST} are needed."
+        )
+
+
+def check_blur(stack: FocalStack, *levels_px: float) -> None:
+    """Refuse blur that cannot be drawn.
+
+    Raises
+    ------
+    RequestError
+        If a level is more than half of the image, or than the widest that there are copies of.
+    """
+    widest, half = max(levels_px), min(stack.plane_shape) / 2
+    if widest > half:
+        raise RequestError(
+            f"A blur radius of {widest:.1f} px is more than half of the image {stack.plane_shape}: check the optics, "
+            "the pixel size and the level."
+        )
+    if widest > LADDER[-1] + 1e-6:
+        raise RequestError(
+            f"A blur radius of {widest:.1f} px is more than can be drawn, {LADDER[-1]:g} px: check the optics, the "
+            "pixel size and the level, or bin the image first."
+        )
+
+
 def tell_uncalibrated(plan: StackPlan, stack: FocalStack, every: dict[int, Optics | None]) -> None:
     """Say so where the microscope of any channel is not known."""
-    if any(o is None for o in every.values()):
-        lacking = ", ".join(stack.calibration.missing())
+    if unknown := [channel for channel, optics in every.items() if optics is None]:
+        lacking = ", ".join(dict.fromkeys(name for channel in unknown for name in stack.calibration.missing(channel)))
+        where = f" of channel {', '.join(map(str, unknown))}" if len(unknown) < len(every) else ""
         plan.note(
             "Not calibrated: levels and shifts are in px of blur radius, for a nominal sampling of c = 0.6"
-            + (f" ({lacking} unknown)." if lacking else ".")
+            + (f" ({lacking}{where} unknown)." if lacking else ".")
             + (" Without them the thickness of the specimen cannot be used." if stack.calibration.thickness_um else "")
         )
 
@@ -128,7 +171,7 @@ def plane_facts(
     windows = structured_windows(stack, index)
     noise = measure_noise(windows, intensity.scale)
     said = measure_explanation(windows, intensity, optics, level_px, noise)
-    return PlaneFacts(level_px, noise * said.surplus, optics, intensity, said.floor, doubt)
+    return PlaneFacts(level_px, noise * said.surplus, optics, intensity, said.floor, doubt, said.surplus)
 
 
 def _plan_plane(
@@ -153,28 +196,24 @@ def _plan_plane(
             plan.note("No structure: a plane without structure has no blur level and is copied unchanged.")
             return PlanePlan(index, None, 0.0, estimate)
     shift, doubt = request.shift(level, optics), request.doubt_of(estimate)
-    if max(level, level + shift) > min(stack.plane_shape) / 2:
-        raise RequestError(
-            f"A blur radius of {max(level, level + shift):.1f} px is more than half of the image {stack.plane_shape}: "
-            "check the optics, the pixel size and the level."
-        )
+    check_blur(stack, level, level + shift)
     return PlanePlan(index, plane_facts(stack, index, level, optics, intensity, doubt), shift, estimate)
 
 
-def _check_range(plan: StackPlan, stack: FocalStack, model: Model) -> None:
+def _check_range(plan: StackPlan, model: Model) -> None:
     low, high = model.card.levels_px
     sampled = model.card.sampling
-    for plane in plan.planes:
-        if plane.facts is None:
-            continue
-        ends = (plane.facts.level_px, plane.facts.level_px + plane.shift_px)
-        if min(ends) < low - 1e-6:
-            plan.note(f"Extrapolated: the shift goes {low - min(ends):.1f} px beyond the sharpest image.")
-        if max(ends) > high:
-            plan.note(
-                f"Extrapolated: a blur of {max(ends):.1f} px lies outside the trained range of {low:g} to {high:g} px."
-            )
-        c = plane.facts.optics.sampling
+    moved = [(p.facts.level_px, p.facts.level_px + p.shift_px) for p in plan.planes if p.facts is not None]
+    if not moved:
+        return
+    sharpest, blurriest = min(map(min, moved)), max(map(max, moved))
+    if sharpest < low - 1e-6:
+        plan.note(f"Extrapolated: the shift goes up to {low - sharpest:.1f} px beyond the sharpest image.")
+    if blurriest > high:
+        plan.note(
+            f"Extrapolated: a blur of {blurriest:.1f} px lies outside the trained range of {low:g} to {high:g} px."
+        )
+    for c in sorted({p.facts.optics.sampling for p in plan.planes if p.facts is not None}):
         if not 0.95 * sampled[0] <= c <= 1.05 * sampled[1]:
             meant = " Is the pixel size that of the camera, not divided by the magnification?" if c > _COARSEST else ""
             plan.note(
@@ -196,24 +235,40 @@ def _tell_unsure(plan: StackPlan, stack: FocalStack) -> None:
     )
 
 
-class Estimates:
-    """Estimated levels: one for each channel and focal plane, shared by all time points."""
+def _tell_unexplained(plan: StackPlan) -> None:
+    """Say of planes to be sharpened that their levels cannot be right, or not all of what is seen is blur."""
+    moved = [p.facts.surplus for p in plan.planes if p.facts is not None and p.shift_px < 0]
+    if wrong := [surplus for surplus in moved if surplus >= _UNEXPLAINED]:
+        plan.note(
+            f"The level does not explain {len(wrong)} of {len(moved)} planes: up to {max(wrong):.0f} times their noise "
+            "is left, and what is drawn may be rings. Check level, optics, pixel size, masks, hot pixels; a doubt of "
+            "0.1 or more draws less of it."
+        )
 
-    def __init__(self, stack: FocalStack, model: Model) -> None:
-        self._stack, self._model = stack, model
+
+class Estimates:
+    """Estimated levels: one for each channel and focal plane, shared by all time points unless asked per frame."""
+
+    def __init__(self, stack: FocalStack, model: Model, *, per_frame: bool = False) -> None:
+        self._stack, self._model, self._per_frame = stack, model, per_frame
         self.largest = model.card.levels_px[1]
-        self._known: dict[tuple[int, int], LevelEstimate] = {}
+        self._known: dict[tuple[int, int, int], LevelEstimate] = {}
+        self.differ: tuple[float, float] | None = None
 
     def of(self, index: tuple[int, ...], optics: Optics) -> LevelEstimate:
-        """Level of a plane, from up to four of its time points."""
-        stack = self._stack
-        key = (stack.position(index, "C"), stack.position(index, "Z"))
+        """Level of a plane: its own, or that of up to four of its time points together."""
+        stack, own = self._stack, self._stack.position(index, "T") if self._per_frame else 0
+        key = (stack.position(index, "C"), stack.position(index, "Z"), own)
         if key not in self._known:
-            frames = sorted({int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)})
+            few = sorted({int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)})
+            frames = [own] if self._per_frame else few
             votes = [estimate_level(structured_windows(stack, self._at(index, t)), self._model, optics) for t in frames]
             found = [v for v in votes if v.found] or votes
+            levels = [v.level_px for v in found]
+            if max(levels) - min(levels) > max(_ALIKE_PX, _ALIKE * min(levels)):
+                self.differ = min(levels), max(levels)
             self._known[key] = LevelEstimate(
-                float(np.median([v.level_px for v in found])),
+                float(np.median(levels)),
                 float(np.median([v.structure for v in votes])),
                 float(np.median([v.confidence for v in found])),
                 float(np.median([v.doubt for v in found])),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["Progress", "finish", "told"]
+__all__ = ["Progress", "finish", "retold"]
 
 Result = TypeVar("Result")
 
@@ -27,7 +27,7 @@ def finish(steps: Generator[Any, None, Result]) -> Result:
             return result
 
 
-def told(steps: Generator[Any, None, Result], say: Callable[[Any], Progress]) -> Generator[Progress, None, Result]:
+def retold(steps: Generator[Any, None, Result], say: Callable[[Any], Progress]) -> Generator[Progress, None, Result]:
     """The same work, its progress said in other words: as a part of something longer."""
     while True:
         try:

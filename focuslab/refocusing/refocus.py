@@ -1,5 +1,7 @@
 """`focuslab.refocus` and `focuslab.between`: whole images in memory, in one call."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,10 +13,11 @@ from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.refocusing.between import between_steps
 from focuslab.refocusing.engine import Engine
+from focuslab.refocusing.filling import DEFAULT_TILE
 from focuslab.refocusing.progress import finish
 from focuslab.refocusing.request import RefocusRequest
-from focuslab.refocusing.steps import DEFAULT_TILE, refocus_steps
-from focuslab.stack import FocalStack
+from focuslab.refocusing.steps import refocus_steps
+from focuslab.stack import FocalStack, as_stack
 
 __all__ = ["between", "refocus"]
 
@@ -31,8 +34,9 @@ def refocus(
     level_px: float | None = None,
     focus_plane: int | None = None,
     doubt: float | None = None,
+    per_frame: bool = False,
     optics: Optics | None = None,
-    model: str | Model = "default",
+    model: str | Path | Model = "default",
     device: str = "auto",
     keep_nan: bool = False,
     tile: int = DEFAULT_TILE,
@@ -49,8 +53,8 @@ def refocus(
         Undo each plane's own blur.
     level_um, level_px, focus_plane
         What is known of the planes' own blur; estimated when nothing is given.
-    doubt
-        Relative error to be expected of it, see `RefocusRequest`.
+    doubt, per_frame
+        Relative error to be expected of it, and whether every time point has its own, see `RefocusRequest`.
     optics
         The microscope, needed for um unless the stack knows it.
     model
@@ -84,9 +88,10 @@ def refocus(
         level_px=level_px,
         focus_plane=focus_plane,
         doubt=doubt,
+        per_frame=per_frame,
     )
-    stack = image if isinstance(image, FocalStack) else _as_stack(image)
-    engine = Engine(model if isinstance(model, Model) else load_model(model), device)
+    stack = as_stack(image)
+    engine = Engine(load_model(model), device)
     out = np.empty(stack.shape, stack.dtype)
     provenance = finish(refocus_steps(stack, request, engine, out, optics=optics, keep_nan=keep_nan, tile=tile))
     if isinstance(image, FocalStack):
@@ -95,50 +100,51 @@ def refocus(
 
 
 def between(
-    a: NDArray[Any],
-    b: NDArray[Any],
+    a: Image,
+    b: Image,
     t: float,
     *,
     levels_px: tuple[float, float] | None = None,
     levels_um: tuple[float, float] | None = None,
+    doubt: float | None = None,
     optics: Optics | None = None,
-    model: str | Model = "default",
+    model: str | Path | Model = "default",
     device: str = "auto",
     keep_nan: bool = False,
-) -> NDArray[Any]:
+) -> Image:
     """Picture on the latent line through two planes of one field.
 
     Parameters
     ----------
     a, b
-        Planes (Y, X) of one dtype, on the same side of focus.
+        Planes (Y, X) of one dtype, on the same side of focus: arrays, or stacks of one plane, see `FocalStack.take`.
     t
         0 gives `a`, 1 gives `b`; between is interpolation, outside extrapolation.
     levels_px, levels_um
         Blur levels of the two planes, estimated when not given.
-    optics
-        The microscope, needed for um.
-    model, device, keep_nan
+    doubt, model, device, keep_nan
         As in `refocus`.
+    optics
+        The microscope, needed for um unless `a` knows it.
 
     Returns
     -------
-    ndarray (Y, X)
-        Same dtype.
+    FocalStack or ndarray (Y, X)
+        Of the same kind and dtype; a stack carries its provenance.
+
+    Examples
+    --------
+    >>> halfway = focuslab.between(stack.take(Z=0), stack.take(Z=1), 0.5)               # doctest: +SKIP
     """
-    a, b = np.asarray(a), np.asarray(b)
-    if a.ndim != 2 or a.shape != b.shape or a.dtype != b.dtype:
-        raise ImageError(f"Two planes (Y, X) of one field are needed, got {a.shape} {a.dtype} and {b.shape} {b.dtype}.")
-    stack = FocalStack(np.stack([a, b]), "ZYX")
-    engine = Engine(model if isinstance(model, Model) else load_model(model), device)
-    out = np.empty(a.shape, a.dtype)
-    known: dict[str, Any] = {"levels_px": levels_px, "levels_um": levels_um, "optics": optics}
-    finish(between_steps(stack, 0, 1, t, engine, out, keep_nan=keep_nan, **known))
-    return out
-
-
-def _as_stack(image: NDArray[Any]) -> FocalStack:
-    image = np.asarray(image)
-    if not 2 <= image.ndim <= 5:
-        raise ImageError(f"An image has 2 to 5 axes, the last two Y and X; got shape {image.shape}.")
-    return FocalStack(image, "TCZYX"[5 - image.ndim :])
+    first, second = as_stack(a), as_stack(b)
+    if first.axes != "YX" or first.shape != second.shape or second.axes != "YX" or first.dtype != second.dtype:
+        raise ImageError(
+            f"Two planes (Y, X) of one field are needed, got {first.axes} {first.shape} {first.dtype} and "
+            f"{second.axes} {second.shape} {second.dtype}: take them from a stack by take(Z=...)."
+        )
+    both = replace(first, array=np.stack([first.plane(), second.plane()]), axes="ZYX")
+    engine = Engine(load_model(model), device)
+    out = np.empty(first.shape, first.dtype)
+    known: dict[str, Any] = {"levels_px": levels_px, "levels_um": levels_um, "doubt": doubt, "optics": optics}
+    provenance = finish(between_steps(both, 0, 1, t, engine, out, keep_nan=keep_nan, **known))
+    return a.with_array(out, **provenance) if isinstance(a, FocalStack) else out

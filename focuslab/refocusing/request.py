@@ -40,6 +40,8 @@ class RefocusRequest:
         more give a softer picture with fewer artefacts where they are off. Without one, a level that is given is taken
         at its word, one that follows from z as far as nominal apertures are to be trusted (0.1), and one that is read
         as far as its estimate is.
+    per_frame
+        Read a level for every time point; one for all of them is more certain where nothing moves.
     way
         By the ``model``, or by ``optics`` alone, which can only blur.
 
@@ -56,6 +58,7 @@ class RefocusRequest:
     level_px: float | None = None
     focus_plane: int | None = None
     doubt: float | None = None
+    per_frame: bool = False
     way: Way = "model"
 
     def __post_init__(self) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +13,12 @@ from focuslab.models.bundle import Model
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.quality.focus import sharpness
+from focuslab.refocusing.devices import choose_device
 from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.levels import LevelEstimate, estimate_level
 from focuslab.refocusing.progress import Progress, finish
 from focuslab.refocusing.sampling import sample_plane, structured_windows
-from focuslab.stack import FocalStack
+from focuslab.stack import FocalStack, as_stack
 
 __all__ = ["BlurMap", "PlaneFocus", "blur_map", "blur_map_steps", "focus_curve", "focus_curve_steps"]
 
@@ -101,24 +104,31 @@ def focus_curve_steps(
     return found
 
 
-def focus_curve(stack: FocalStack, *, model: str | Model = "default", optics: Optics | None = None) -> list[PlaneFocus]:
+def focus_curve(
+    image: FocalStack | NDArray[Any],
+    *,
+    optics: Optics | None = None,
+    model: str | Path | Model = "default",
+    device: str = "auto",
+) -> list[PlaneFocus]:
     """Blur level and sharpness of every plane of a stack.
 
     Parameters
     ----------
-    stack
+    image
         Any planes.
-    model
-        Name of a bundled model, path of a bundle, or a loaded model.
     optics
         The microscope, unless the stack knows it.
+    model, device
+        As in `focuslab.refocus`.
 
     Returns
     -------
     list of PlaneFocus
         In the order of the planes.
     """
-    loaded = model if isinstance(model, Model) else load_model(model)
+    loaded = load_model(model).to(choose_device(device))
+    stack = as_stack(image)
     return finish(focus_curve_steps(stack, list(stack.planes()), loaded, optics))
 
 
@@ -156,17 +166,22 @@ def blur_map_steps(
 
 
 def blur_map(
-    stack: FocalStack, index: tuple[int, ...] = (), *, model: str | Model = "default", optics: Optics | None = None
+    image: FocalStack | NDArray[Any],
+    index: tuple[int, ...] = (),
+    *,
+    optics: Optics | None = None,
+    model: str | Path | Model = "default",
+    device: str = "auto",
 ) -> BlurMap:
     """Blur level over the field of one plane: a tilted or curved specimen, or a field that is half in focus.
 
     Parameters
     ----------
-    stack
-        Any stack.
+    image
+        Any planes.
     index
         Of the plane; nothing where there is one plane alone.
-    model, optics
+    optics, model, device
         As in `focus_curve`.
 
     Raises
@@ -174,7 +189,8 @@ def blur_map(
     ImageError
         If the plane has no structure.
     """
-    loaded = model if isinstance(model, Model) else load_model(model)
+    loaded = load_model(model).to(choose_device(device))
+    stack = as_stack(image)
     return finish(blur_map_steps(stack, stack.one_plane(index), loaded, optics))
 
 

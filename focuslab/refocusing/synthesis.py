@@ -4,27 +4,26 @@ By the model, each focal plane is ``code + shift * direction``, from one encodin
 plane blurred by the ratio of two transfer functions, which can only blur.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-import focuslab
 from focuslab.errors import CalibrationError, RequestError
 from focuslab.models.bundle import Model
 from focuslab.models.latent import keeps_remainder
-from focuslab.models.wiener import WIDEST_BLUR
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts
-from focuslab.refocusing.plan import StackPlan, plan_refocus
-from focuslab.refocusing.progress import Progress, finish, told
+from focuslab.refocusing.filling import Drawn, Render, Tally, fill, provenance_of
+from focuslab.refocusing.plan import StackPlan, check_blur, plan_refocus
+from focuslab.refocusing.progress import Progress, finish, retold
 from focuslab.refocusing.request import RefocusRequest, Way
-from focuslab.refocusing.steps import Tally
-from focuslab.refocusing.tiling import read_region, tiles
-from focuslab.stack import FocalStack
+from focuslab.refocusing.tiling import Tile, read_region
+from focuslab.stack import FocalStack, as_stack
 
 __all__ = ["SynthesisRequest", "focal_stack", "focal_stack_steps"]
 
@@ -77,7 +76,14 @@ class SynthesisRequest:
 
 
 def focal_stack_steps(
-    stack: FocalStack, index: tuple[int, ...], request: SynthesisRequest, engine: Engine, *, tile: int = _TILE
+    stack: FocalStack,
+    index: tuple[int, ...],
+    request: SynthesisRequest,
+    engine: Engine,
+    *,
+    optics: Optics | None = None,
+    keep_nan: bool = False,
+    tile: int = _TILE,
 ) -> Generator[Progress, None, FocalStack]:
     """Make a focal stack of one plane.
 
@@ -91,8 +97,8 @@ def focal_stack_steps(
         Which planes.
     engine
         Model and device; of ``optics`` the device alone.
-    tile
-        Height of a tile, px.
+    optics, keep_nan, tile
+        As in `refocus_steps`.
 
     Returns
     -------
@@ -104,13 +110,13 @@ def focal_stack_steps(
     FocusLabError
         If um are asked for without calibration, or the plane has no structure.
     """
-    known = stack.optics(stack.position(index, "C"))
+    known = optics or stack.optics(stack.position(index, "C"))
     if request.unit == "um" and known is None:
         missing = " and ".join(stack.calibration.missing(stack.position(index, "C")))
         raise CalibrationError(f"um need a calibrated image, the {missing} is not known: give it, or ask in px.")
     microscope = known or Optics.nominal()
     asked = RefocusRequest(shift_px=0.0, level_px=request.level_px)
-    plan = yield from told(plan_refocus(stack, asked, engine.model, only=[index]), lambda _: Progress(0, 1))
+    plan = yield from retold(plan_refocus(stack, asked, engine.model, optics, [index]), lambda _: Progress(0, 1))
     facts = plan.planes[0].facts
     if facts is None:
         if request.level_px is not None:
@@ -120,44 +126,28 @@ def focal_stack_steps(
         )
     distances = request.distances
     levels = [microscope.radius_px(d) if request.unit == "um" else abs(float(d)) for d in distances]
-    levels = _possible(levels, facts, request.way, engine.model, plan)
-    draw = {"model": _by_model, "optics": _by_optics}[request.way]
-    out, tally = np.empty((len(levels), *stack.plane_shape), stack.dtype), Tally()
-    parts = list(tiles(stack.plane_shape, tile))
-    for i, part in enumerate(parts):
-        inside = np.asarray(stack.array[(*index, *part.slices)])
-        for first in range(0, len(levels), _TOGETHER):
-            some = levels[first : first + _TOGETHER]
-            for k, picture in enumerate(draw(stack, index, part, some, facts, engine)):
-                cut = picture[: inside.shape[0], : inside.shape[1]]
-                tally.write(out, (first + k, *part.slices), inside, cut)
-            yield Progress(i * len(levels) + first + len(some), len(parts) * len(levels))
-    said = stack.calibration
+    levels = _possible(stack, levels, facts, request.way, engine.model, plan)
+    out, tally, done = np.empty((len(levels), *stack.plane_shape), stack.dtype), Tally(tile), 0
+    render = _renderer(stack, index, levels, facts, engine, request.way, keep_nan)
+    for count in fill(out, stack, index, render, tally, plan):
+        done += count
+        yield Progress(done, out.size)
     step = abs(float(distances[1] - distances[0])) if len(distances) > 1 and request.unit == "um" else None
-    calibration = said.replace(
-        z_step_um=step or None, wavelengths_um=(said.wavelength_um(stack.position(index, "C")),), channel_names=()
-    )
-    provenance: dict[str, Any] = {
-        "focuslab": focuslab.__version__,
-        "operation": "synthesise a focal stack",
+    said = {
         "way": request.way,
-        **({"model": engine.model.identity} if request.way == "model" else {}),
-        "device": str(engine.device),
         "plane": list(index),
         "level_px": round(facts.level_px, 4),
         "distances": [round(float(d), 4) for d in distances],
         "unit": request.unit,
         "optics": microscope.model_dump(),
-        "notes": plan.notes,
-        "saturated_pixels": tally.saturated,
-        "mean_intensity_drift": round(tally.drift, 6),
-        **stack.history,
     }
+    provenance = provenance_of("synthesise a focal stack", stack, engine, plan, tally, **said)
+    calibration = stack.at(index).calibration.replace(z_step_um=step or None)
     return FocalStack(out, "ZYX", calibration, provenance, stack.family)
 
 
 def focal_stack(
-    stack: FocalStack,
+    image: FocalStack | NDArray[Any],
     first: float,
     last: float,
     planes: int,
@@ -166,18 +156,20 @@ def focal_stack(
     index: tuple[int, ...] = (),
     level_px: float | None = None,
     way: Way = "model",
-    model: str | Model = "default",
+    optics: Optics | None = None,
+    model: str | Path | Model = "default",
     device: str = "auto",
+    keep_nan: bool = False,
 ) -> FocalStack:
     """Make a focal stack of one plane, in one call.
 
     Parameters
     ----------
-    stack, index
-        Stack and index of the plane in it; no index where there is one plane alone.
+    image, index
+        Stack or array, and index of the plane in it; no index where there is one plane alone.
     first, last, planes, unit, level_px, way
         Which focal planes to make, see `SynthesisRequest`.
-    model, device
+    optics, model, device, keep_nan
         As in `focuslab.refocus`.
 
     Raises
@@ -190,37 +182,51 @@ def focal_stack(
     >>> planes = focuslab.focal_stack(sharp, first=-10, last=10, planes=11, level_px=0)     # doctest: +SKIP
     """
     request = SynthesisRequest(first, last, planes, unit, level_px, way)
-    engine = Engine(model if isinstance(model, Model) else load_model(model), device)
-    return finish(focal_stack_steps(stack, stack.one_plane(index), request, engine))
+    stack, engine = as_stack(image), Engine(load_model(model), device)
+    steps = focal_stack_steps(stack, stack.one_plane(index), request, engine, optics=optics, keep_nan=keep_nan)
+    return finish(steps)
 
 
-def _possible(levels: list[float], facts: PlaneFacts, way: Way, model: Model, plan: StackPlan) -> list[float]:
+def _possible(
+    stack: FocalStack, levels: list[float], facts: PlaneFacts, way: Way, model: Model, plan: StackPlan
+) -> list[float]:
     """Levels that can be drawn, with notes on what is not quite what was asked for."""
+    check_blur(stack, *levels)
     if max(levels) > model.card.levels_px[1] and way == "model":
         plan.note(f"Extrapolated: a blur of {max(levels):.1f} px lies outside the trained range.")
-    if max(levels) > WIDEST_BLUR and way == "optics":
-        plan.note(
-            f"Kernels fade from {WIDEST_BLUR} px of radius on: a blur of {max(levels):.1f} px is drawn too narrow. "
-            "Bin the image first."
-        )
     if way == "optics" and min(levels) < facts.level_px - _SAME:
         plan.note(f"Optics can only blur: planes nearer to focus than {facts.level_px:.1f} px are the plane as it is.")
         return [max(level, facts.level_px) for level in levels]
     return levels
 
 
-def _by_model(
-    stack: FocalStack, index: tuple[int, ...], part: Any, levels: Sequence[float], facts: PlaneFacts, engine: Engine
-) -> list[NDArray[np.float64]]:
-    shifts = [level - facts.level_px for level in levels]
-    rungs = engine.rungs(facts, *shifts)
-    region = read_region(stack, index, part, engine.halo(facts, rungs), keep_nan=True)
-    coded = engine.encode(region, facts, rungs, remainder=keeps_remainder(facts.level_px, *shifts))
-    return [coded.at(shift) for shift in shifts]
+def _renderer(
+    stack: FocalStack,
+    index: tuple[int, ...],
+    levels: Sequence[float],
+    facts: PlaneFacts,
+    engine: Engine,
+    way: Way,
+    keep_nan: bool,
+) -> Render:
+    """Draws all levels of a tile, few from each encoding or blur."""
 
+    def by_model(part: Tile, some: Sequence[float]) -> Iterable[NDArray[np.float64]]:
+        shifts = [level - facts.level_px for level in some]
+        rungs = engine.rungs(facts, *shifts)
+        region = read_region(stack, index, part, engine.halo(facts, rungs), keep_nan=keep_nan)
+        coded = engine.encode(region, facts, rungs, remainder=keeps_remainder(facts.level_px, *shifts))
+        return (coded.at(shift) for shift in shifts)
 
-def _by_optics(
-    stack: FocalStack, index: tuple[int, ...], part: Any, levels: Sequence[float], facts: PlaneFacts, engine: Engine
-) -> list[NDArray[np.float64]]:
-    halo = engine.blur_halo(facts, levels)
-    return engine.blurred(read_region(stack, index, part, halo, keep_nan=True).counts, facts, levels)
+    def by_optics(part: Tile, some: Sequence[float]) -> Iterable[NDArray[np.float64]]:
+        region = read_region(stack, index, part, engine.blur_halo(facts, some), keep_nan=keep_nan)
+        return engine.blurred(region.counts, facts, some)
+
+    draw = by_model if way == "model" else by_optics
+
+    def render(part: Tile) -> Iterator[Drawn]:
+        for first in range(0, len(levels), _TOGETHER):
+            for k, picture in enumerate(draw(part, levels[first : first + _TOGETHER])):
+                yield (first + k,), picture
+
+    return render

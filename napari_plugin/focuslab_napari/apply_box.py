@@ -17,7 +17,6 @@ from focuslab_napari.applying import (
     Application,
     apply_steps,
     layer_stack,
-    plane_calibration,
     result_path,
     write_steps,
 )
@@ -114,7 +113,7 @@ class ApplyBox(QWidget):
         said = asked.image.stack.calibration.model_dump()
         image = asked.image
         if asked.scope == PLANE:
-            of_plane, kept = plane_calibration(image.stack, asked.index), (layer.ndim - 2, layer.ndim - 1)
+            of_plane, kept = image.stack.at(asked.index).calibration.model_dump(), (layer.ndim - 2, layer.ndim - 1)
             kind = "refocused plane" if asked.pair is None else "between planes"
             result = put_result(self.viewer, layer, kind, pixels, provenance, calibration=of_plane, kept=kept)
         else:

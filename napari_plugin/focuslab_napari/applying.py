@@ -24,7 +24,6 @@ __all__ = [
     "Pair",
     "apply_steps",
     "layer_stack",
-    "plane_calibration",
     "planes_in",
     "result_path",
     "write_steps",
@@ -204,12 +203,6 @@ def _copy(stack: FocalStack, only: Collection[tuple[int, ...]]) -> Generator[Any
         out[index] = stack.plane(index)
         yield Progress(0, 1)
     return out
-
-
-def plane_calibration(stack: FocalStack, index: tuple[int, ...]) -> dict[str, Any]:
-    """Calibration of one plane: the wavelength of its channel alone."""
-    said = stack.calibration
-    return said.replace(wavelengths_um=(said.wavelength_um(stack.position(index, "C")),), channel_names=()).model_dump()
 
 
 class _OnePlane:

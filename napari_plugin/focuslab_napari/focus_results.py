@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from focuslab_napari.applying import plane_calibration
 from focuslab_napari.layers import LayerImage
 from focuslab_napari.results import corner_place, put_result
 
@@ -57,11 +56,11 @@ def put_all_in_focus(viewer: Any, layer: Any, image: LayerImage, index: tuple[in
     kept = (layer.ndim - 2, layer.ndim - 1)
     step = image.stack.calibration.z_step_um
     relief = made.plane * (step or 1.0)
-    about = {**made.provenance, "unit": "um" if step else "plane"}
+    about = {**made.picture.provenance, "unit": "um" if step else "plane"}
     limits = (0.0, max(float(relief.max()), 1e-6))
     put_result(viewer, layer, "relief", relief, about, kept=kept, visible=False, contrast_limits=limits, **_MAP)
-    known = plane_calibration(image.stack, index)
-    put_result(viewer, layer, "all in focus", made.picture, made.provenance, calibration=known, kept=kept)
-    left = made.provenance["planes"][0].get("level_px")
+    picture, known = np.asarray(made.picture), made.picture.calibration.model_dump()
+    put_result(viewer, layer, "all in focus", picture, made.picture.provenance, calibration=known, kept=kept)
+    left = made.picture.provenance["planes"][0].get("level_px")
     undone = f"a blur of {left:.1f} px was left and is undone" if left else "no blur was left"
-    return f"Fused {len(made.provenance['fused'])} planes; {undone}."
+    return f"Fused {len(made.picture.provenance['fused'])} planes; {undone}."

@@ -100,7 +100,8 @@ class SynthesisPanel(Panel):
         def steps() -> Any:
             from focuslab.refocusing import SynthesisRequest, focal_stack_steps
 
-            return focal_stack_steps(image.stack, index, SynthesisRequest(**asked), self.session.engine(model, device))
+            engine = self.session.engine(model, device)
+            return focal_stack_steps(image.stack, index, SynthesisRequest(**asked), engine, keep_nan=True)
 
         self.about.setText("")
         self.job.run(f"Focal stack of {layer.name}", steps, lambda made: self._put(layer, image, made))

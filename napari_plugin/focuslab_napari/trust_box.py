@@ -52,7 +52,8 @@ def trust_steps(session: Session, asked: Application) -> Generator[Any, None, Tr
         f"At {record['level_px']:.1f} px of blur the data support detail down to {size:.2g} {unit}; what is finer is "
         "the model's guess.",
         f"Mean intensity changed by {100 * provenance['mean_intensity_drift']:+.2f} %, "
-        f"{provenance['saturated_pixels']} pixels were saturated.",
+        f"{provenance['saturated_pixels']} pixels were saturated, {provenance['darkened_pixels']} cut off where it is "
+        "dark.",
     ]
     sentences += _against_sharper(asked, plane, pixels)
     return TrustReport(sentences, found.difference, provenance)

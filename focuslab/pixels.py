@@ -1,15 +1,33 @@
-"""What lazy pixels have in common, whatever file they lie in."""
+"""Pixels that need not be in memory: what FocusLab asks of an array, and what lazy ones have in common."""
 
 from abc import ABC, abstractmethod
 from types import EllipsisType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LazyPixels", "Region"]
+__all__ = ["LazyPixels", "Pixels", "Region"]
 
 Region = tuple[slice, ...]
+
+
+class Pixels(Protocol):
+    """What FocusLab needs of an array: shape, dtype, and slicing to numpy."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size along each axis."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        ...
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a part as a numpy array."""
+        ...
 
 
 class LazyPixels(ABC):

@@ -1,0 +1,137 @@
+"""Pictures drawn tile by tile into wherever they go, counted as they are written, and what is said of them all.
+
+All that draws fills its result by `fill`: a tile that does not fit into memory is cut, and the smaller size is kept.
+"""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import focuslab
+from focuslab.errors import DeviceError, out_of_memory
+from focuslab.refocusing.engine import Engine
+from focuslab.refocusing.plan import StackPlan
+from focuslab.refocusing.tiling import GRID, Tile, tiles
+from focuslab.stack import FocalStack
+
+__all__ = ["DEFAULT_TILE", "Drawn", "Render", "Tally", "fill", "provenance_of"]
+
+DEFAULT_TILE = 1024
+_SMALLEST_TILE = 128
+
+Drawn = tuple[tuple[int, ...], NDArray[np.float64]]  # index of a plane of the result, picture of a tile and beyond
+Render = Callable[[Tile], Iterable[Drawn]]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is counted while pixels are written, and the height of the tiles that fit into memory.
+
+    `saturated` are brighter than the dtype can say, `darkened` below its least value.
+    """
+
+    tile: int = DEFAULT_TILE
+    saturated: int = 0
+    darkened: int = 0
+    light_in: float = 0.0
+    light_out: float = 0.0
+
+    def write(self, out: Any, index: Any, before: NDArray[Any], picture: NDArray[np.float64]) -> None:
+        """Round and clip a picture into `out[index]` and count what happens to its light.
+
+        Pixels that were not finite `before` stay what they were.
+        """
+        dtype, known = np.dtype(out.dtype), np.isfinite(before)
+        limits = np.iinfo(dtype) if dtype.kind in "ui" else np.finfo(dtype)
+        low, high = float(limits.min), float(limits.max)
+        picture = np.rint(picture) if dtype.kind in "ui" else picture
+        self.saturated += int(((picture > limits.max) & known).sum())
+        self.darkened += int(((picture < low) & known).sum())
+        top = np.nextafter(high, 0) if high > limits.max else high  # 2**64 - 1 is no float
+        made = np.where(picture >= limits.max, limits.max, picture.clip(low, top).astype(dtype)).astype(dtype)
+        out[index] = made if known.all() else np.where(known, made, before)
+        self.light_in += float(before[known].sum(dtype=np.float64))
+        self.light_out += float(made[known].sum(dtype=np.float64))
+
+    def add(self, other: "Tally") -> None:
+        """Count what another one has counted as well."""
+        self.saturated += other.saturated
+        self.darkened += other.darkened
+        self.light_in += other.light_in
+        self.light_out += other.light_out
+
+    @property
+    def drift(self) -> float:
+        """Relative change of the mean intensity."""
+        return (self.light_out - self.light_in) / abs(self.light_in) if self.light_in else 0.0
+
+
+def fill(
+    out: Any, stack: FocalStack, index: tuple[int, ...], render: Render, tally: Tally, plan: StackPlan
+) -> Iterator[int]:
+    """Draw what is made of one plane of a stack; yields the pixels that were written, also to be stopped there."""
+    waiting = list(tiles(stack.plane_shape, max(tally.tile // GRID, 1) * GRID))[::-1]
+    while waiting:
+        part = waiting.pop()
+        counted, written, failure = Tally(), 0, None
+        try:
+            before = np.asarray(stack.array[(*index, *part.slices)])
+            for place, picture in render(part):
+                height, width = before.shape
+                counted.write(out, (*place, *part.slices), before, picture[:height, :width])
+                written += part.pixels
+                yield part.pixels
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            failure = str(error)
+        if failure is None:
+            tally.add(counted)
+            continue
+        tally.tile = _half(part, failure)
+        gc.collect()  # the failure and what it held are gone
+        waiting = [piece for one in [*waiting, part] for piece in _cut(one, tally.tile)[::-1]]
+        plan.note("Memory ran out: tiles were made smaller.")
+        yield -written  # it is drawn again
+
+
+def _half(part: Tile, failure: str) -> int:
+    side = max(part.y1 - part.y0, part.x1 - part.x0)
+    half = side // 2 // GRID * GRID
+    if half < _SMALLEST_TILE:
+        raise DeviceError(
+            f"Not enough memory for a tile of {side} px ({failure}). Close other programs, or use --device cpu."
+        )
+    return half
+
+
+def _cut(part: Tile, side: int) -> list[Tile]:
+    return [
+        replace(part, y0=y, y1=min(y + side, part.y1), x0=x, x1=min(x + side, part.x1))
+        for y in range(part.y0, part.y1, side)
+        for x in range(part.x0, part.x1, side)
+    ]
+
+
+def provenance_of(
+    operation: str, stack: FocalStack, engine: Engine, plan: StackPlan, tally: Tally, **more: Any
+) -> dict[str, Any]:
+    """What is recorded of every result: the operation, what it was asked, by which model, and what came of it."""
+    return {
+        "focuslab": focuslab.__version__,
+        "operation": operation,
+        "model": engine.model.identity,
+        "device": str(engine.device),
+        "precision": str(engine.dtype).removeprefix("torch."),
+        "tile": tally.tile,
+        **more,
+        "notes": plan.notes,
+        "saturated_pixels": tally.saturated,
+        "darkened_pixels": tally.darkened,
+        "mean_intensity_drift": round(tally.drift, 6),
+        **stack.history,
+    }
