@@ -39,5 +39,5 @@ class Peak:
     def _now(self) -> float:
         if self._mapped:
             return psutil.Process().memory_info().rss / 2**20
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
         return int(status["RssAnon"].split()[0]) / 1024

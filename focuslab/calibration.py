@@ -38,10 +38,10 @@ class Calibration(BaseModel):
 
     @model_validator(mode="after")
     def _physical(self) -> Self:
-        for name in ("pixel_size_um", "z_step_um"):
+        for name, unit in (("pixel_size_um", "um"), ("z_step_um", "um"), ("time_step_s", "s")):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a positive number of um, got {value}")
+                raise ValueError(f"{name} must be a positive number of {unit}, got {value}")
         if self.thickness_um is not None and not 0 <= self.thickness_um < np.inf:
             raise ValueError(f"thickness_um is 0 (a thin specimen) or a positive number, got {self.thickness_um}")
         return self

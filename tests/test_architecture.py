@@ -78,3 +78,12 @@ def test_public_names_resolve() -> None:
     for name in focuslab.__all__:
         assert getattr(focuslab, name) is not None
     assert focuslab.__all__ == sorted(focuslab.__all__)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_text_files_are_utf_8_on_every_system(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            named = {keyword.arg for keyword in node.keywords}
+            text = node.func.attr in ("read_text", "write_text") or "newline" in named
+            assert not text or "encoding" in named, f"line {node.lineno} writes or reads in the locale's encoding"

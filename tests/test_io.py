@@ -612,3 +612,21 @@ def test_parts_are_taken_as_of_an_array(tmp_path: Path, how: str) -> None:
     for wrong in (np.s_[0, 0, 0, 0, 0], np.s_[7], np.s_[[0, 1]], None):
         with pytest.raises(IndexError):
             found[wrong]
+
+
+def test_metadata_that_say_nothing_do_not_keep_the_pixels_from_being_read(tmp_path: Path) -> None:
+    plane = np.ones((2, 16, 16), np.uint16)
+    for k, wrong in enumerate(({"spacing": "0,5"}, {"finterval": "abc"}, {"finterval": -3.0})):
+        tifffile.imwrite(tmp_path / f"{k}.tif", plane, imagej=True, metadata={"axes": "ZYX", "unit": "um", **wrong})
+        found = read(tmp_path / f"{k}.tif")
+        assert found.plane((1,)).sum() == 256
+        assert found.calibration.z_step_um is None and found.calibration.time_step_s is None
+    known = Calibration(pixel_size_um=0.5, thickness_um=3.0)
+    for name in ("plain.tif", "known.ome.tif"):
+        path = write(tmp_path / name, FocalStack(plane[0], "YX", known, family="tiff"))
+        content = path.read_bytes()
+        spoilt = {content.replace(was, b"x" * len(was)) for was in (b"thickness_um", b'{"', b"{&quot;")} - {content}
+        assert len(spoilt) == 2
+        for other in spoilt:
+            path.write_bytes(other)
+            assert read(path).calibration.thickness_um is None, "a note that is not understood is not heard"

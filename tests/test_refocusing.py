@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from focuslab.quality import psnr, scaled_to
 from focuslab.refocusing import Engine, RefocusRequest, finish, refocus_steps
 from focuslab.refocusing import plan as plan_module
 from focuslab.refocusing import steps as steps_module
+from focuslab.refocusing.filling import Tally
 from focuslab.refocusing.levels import LevelEstimate
 from focuslab.refocusing.plan import plan_refocus
 from focuslab.stack import FocalStack
@@ -429,3 +431,76 @@ def test_levels_that_are_guessed_are_told(
         made = focuslab.refocus(FocalStack(np.stack([blurred] * 2), "ZYX"), sharpest=True, model=tiny_model)
         notes = made.provenance["notes"]
         assert any("2 of 2 planes (z = 0, 1) is read with less than 30% certainty" in note for note in notes) is told
+
+
+def test_parts_of_stacks_know_what_is_theirs(blurred: np.ndarray) -> None:
+    known = Calibration(
+        pixel_size_um=0.645, z_step_um=2.0, time_step_s=5.0, na=0.5, wavelengths_um=(0.46, 0.6),
+        channel_names=("DAPI", "Cy3"), position_um=(10.0, 1.0, 2.0),
+    )  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 999, (2, 2, 3, 20, 24)).astype(np.uint16)
+    stack = FocalStack(pixels, "TCZYX", known)
+    part = stack.take(C=1, Z=2)
+    assert part.axes == "TYX" and np.array_equal(np.asarray(part), pixels[:, 1, 2])
+    assert part.calibration.wavelengths_um == (0.6,) and part.calibration.channel_names == ("Cy3",)
+    assert part.calibration.position_um == (14.0, 1.0, 2.0) and part.calibration.time_step_s == 5.0
+    assert np.array_equal(part.array[1, ::-2, 3], pixels[1, 1, 2, ::-2, 3])
+    assert np.array_equal(stack.at((1, 0, 2)).plane(), pixels[1, 0, 2])
+    for wrong in ({"C": 2}, {"Z": -1}, {"Y": 0}):
+        with pytest.raises(RequestError, match="from 0"):
+            stack.take(**wrong)
+
+
+def test_every_call_takes_arrays_and_stacks(blurred: np.ndarray, tiny_model: Model, tmp_path: Path) -> None:
+    ask: dict = {"model": tiny_model, "device": "cpu"}
+    sharp = focuslab.refocus(blurred, sharpest=True, level_px=6.0, **ask)
+    assert np.array_equal(focuslab.read(focuslab.write(tmp_path / "a.tif", sharp)).plane(), sharp)
+    assert len(focuslab.focus_curve(blurred, **ask)) == 1
+    assert focuslab.focal_stack(blurred, 0, 4, 2, unit="px", level_px=0.0, **ask).shape == (2, *blurred.shape)
+    assert focuslab.all_in_focus(np.stack([blurred, blurred]), **ask).picture.shape == blurred.shape
+    one = FocalStack(blurred, "YX", CALIBRATED)
+    line = focuslab.between(one, one.with_array(blurred[::-1]), 0.5, levels_um=(8.0, 10.0), doubt=0.1, **ask)
+    assert line.axes == "YX" and line.calibration == CALIBRATED
+    assert line.provenance["request"] == {"plane_a": 0, "plane_b": 1, "t": 0.5, "doubt": 0.1}
+    with pytest.raises(ImageError, match="take"):
+        focuslab.between(one, np.stack([blurred] * 2), 0.5, **ask)
+
+
+def test_the_level_of_a_time_point_is_its_own_if_asked_for(
+    blurred: np.ndarray, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for all of them otherwise, which is told where they differ."""
+    frames = np.stack([blurred, blurred // 2])
+    monkeypatch.setattr(
+        plan_module, "estimate_level",
+        lambda windows, *_: LevelEstimate(4.0 if windows[0].max() > blurred.max() / 2 else 12.0, 1.0, 0.9, 0.02),
+    )  # fmt: skip
+    ask: dict = {"sharpest": True, "model": tiny_model}
+    one = focuslab.refocus(FocalStack(frames, "TYX"), **ask).provenance
+    assert [plane["level_px"] for plane in one["planes"]] == [8.0, 8.0]
+    assert any("changes with time, from 4.0 to 12.0 px" in note for note in one["notes"])
+    each = focuslab.refocus(FocalStack(frames, "TYX"), per_frame=True, **ask).provenance
+    assert [plane["level_px"] for plane in each["planes"]] == [4.0, 12.0]
+    assert not any("changes with time" in note for note in each["notes"])
+
+
+def test_a_level_that_explains_nothing_is_told(optics: Optics, tiny_model: Model) -> None:
+    light = torch.from_numpy(phantom("filaments", (256, 256), seed=3))
+    mean = 2000 * defocus(light, optics, [optics.defocus_um(4.0)])[0].clamp(min=0).numpy()
+    image = 100 + np.random.default_rng(0).poisson(mean)
+    stack = FocalStack(image.astype(np.uint16), "YX", CALIBRATED)
+    right, wrong = (focuslab.refocus(stack, sharpest=True, level_px=x, model=tiny_model) for x in (4.0, 9.0))
+    assert not any("does not explain" in note for note in right.provenance["notes"])
+    assert any("does not explain" in note for note in wrong.provenance["notes"])
+    assert wrong.provenance["planes"][0]["floor"] == 0.0
+
+
+def test_what_is_cut_off_at_either_end_is_counted(tiny_model: Model) -> None:
+    tally, out = Tally(), np.zeros((2, 2), np.float16)
+    before = np.array([[1, 2], [3, np.nan]], np.float16)
+    tally.write(out, np.s_[:, :], before, np.array([[1e6, 7.0], [-1e6, 5.0]]))
+    assert np.isfinite(out[before == before]).all() and np.isnan(out[1, 1])
+    assert (tally.saturated, tally.darkened) == (1, 1)
+    whole = np.zeros((1, 2), np.uint64)
+    tally.write(whole, np.s_[:, :], whole.copy(), np.array([[2.0**65, -1.0]]))
+    assert whole.tolist() == [[2**64 - 1, 0]] and (tally.saturated, tally.darkened) == (2, 2)

@@ -101,7 +101,7 @@ def plan_replay(manifest: Path) -> tuple[Plan, Order]:
     from focuslab.models.zoo import load_model
 
     try:
-        said = json.loads(manifest.read_text())
+        said = json.loads(manifest.read_text(encoding="utf-8"))
         root, copies, order = Path(said["run"]["root"]), said["copies"], said["run"]["order"]
         by_source: dict[str, list[Copy]] = {}
         for row in copies:
@@ -207,7 +207,7 @@ def _write(order: Order, plan: Plan, records: Sequence[dict[str, Any]]) -> None:
     }
     _whole(order.destination / MANIFEST, json.dumps({"run": run, "copies": list(records)}, indent=1) + "\n")
     draft = order.destination / f".manifest.{uuid4().hex[:8]}.part"
-    with draft.open("w", newline="") as file:
+    with draft.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(_COLUMNS)
         table.writerows([[_cell(record.get(name)) for name in _COLUMNS] for record in records])
@@ -220,5 +220,5 @@ def _cell(value: Any) -> Any:
 
 def _whole(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-    draft.write_text(text)
+    draft.write_text(text, encoding="utf-8")
     draft.replace(path)

@@ -92,7 +92,7 @@ def record_of(task: Task, copy: Copy, order: Order) -> dict[str, Any] | None:
     """Record of a copy that is there whole, and the one that is wanted; None otherwise."""
     output = order.destination / copy.output
     try:
-        record = json.loads(sidecar_path(output).read_text())["augment"]
+        record = json.loads(sidecar_path(output).read_text(encoding="utf-8"))["augment"]
     except (OSError, ValueError, KeyError):
         return None
     wanted = _wanted(task, copy, order)

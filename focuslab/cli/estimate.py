@@ -110,7 +110,7 @@ def _make_folder(folder: Path) -> None:
 def _write(path: Path, columns: tuple[str, ...], rows: Sequence[object]) -> None:
     draft = path.with_name(f".{path.name}.part")
     try:
-        with draft.open("w", newline="") as file:
+        with draft.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(columns)
             table.writerows([getattr(row, name) for name in columns] for row in rows)

@@ -3,13 +3,12 @@
 In XML, as MetaXpress writes it, also the objective and the wavelength. Zero and ``pixel`` mean that nobody calibrated.
 """
 
-import math
 from typing import Any
 
 import tifffile
 
 from focuslab.calibration import Calibration
-from focuslab.io.tiff_metadata import micrometres, square_pixels
+from focuslab.io.tiff_metadata import micrometres, number, square_pixels
 
 __all__ = ["metamorph_calibration"]
 
@@ -27,15 +26,15 @@ def _metaseries(tiff: tifffile.TiffFile, any_unit: bool) -> Calibration:
     planes = [_plane_info(page.aspage().description) for page in tiff.pages[:2]]
     said = planes[0]
     unit = str(said.get("spatial-calibration-units", ""))
-    sizes = [micrometres(_number(said, f"spatial-calibration-{a}"), unit, any_unit=any_unit) for a in "xy"]
-    heights = [z for plane in planes if (z := _number(plane, "z-position")) is not None]
-    z, y, x = (_number(said, name) for name in ("z-position", "stage-position-y", "stage-position-x"))
-    wave = _number(said, "wavelength")
+    sizes = [micrometres(number(said.get(f"spatial-calibration-{a}")), unit, any_unit=any_unit) for a in "xy"]
+    heights = [z for plane in planes if (z := number(plane.get("z-position"))) is not None]
+    z, y, x = (number(said.get(name)) for name in ("z-position", "stage-position-y", "stage-position-x"))
+    wave = number(said.get("wavelength"))
     return Calibration(
         pixel_size_um=square_pixels(*sizes) if said.get("spatial-calibration-state", True) else None,
         z_step_um=abs(heights[1] - heights[0]) or None if len(heights) == 2 else None,
-        na=_number(said, "_MagNA_") or None,
-        index=_number(said, "_MagRI_") or None,
+        na=number(said.get("_MagNA_")) or None,
+        index=number(said.get("_MagRI_")) or None,
         wavelengths_um=(wave / 1000,) if wave and _VISIBLE_NM[0] <= wave <= _VISIBLE_NM[1] else (),
         position_um=None if y is None or x is None else (z or 0.0, y, x),
     )
@@ -50,14 +49,9 @@ def _plane_info(description: str) -> dict[str, Any]:
 
 def _stk(said: dict[str, Any], any_unit: bool) -> Calibration:
     unit = str(said.get("CalibrationUnits", ""))
-    sizes = [micrometres(_number(said, f"{a}Calibration"), unit, any_unit=any_unit) for a in "XY"]
+    sizes = [micrometres(number(said.get(f"{a}Calibration")), unit, any_unit=any_unit) for a in "XY"]
     steps = [abs(float(step)) for step in said.get("ZDistance", ())]  # um, of every plane from the one before
     return Calibration(
         pixel_size_um=square_pixels(*sizes) if said.get("SpatialCalibration", 1) else None,
         z_step_um=steps[0] or None if len(steps) > 1 else None,
     )
-
-
-def _number(said: dict[str, Any], key: str) -> float | None:
-    value = said.get(key)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

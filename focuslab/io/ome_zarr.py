@@ -91,7 +91,7 @@ def attributes_of(path: Path) -> dict[str, Any]:
     """NGFF attributes of a group, of version 0.5 or before; empty if it is none."""
     for name, inside in (("zarr.json", "attributes"), (".zattrs", None)):
         with contextlib.suppress(OSError, ValueError):
-            said = json.loads((path / name).read_text())
+            said = json.loads((path / name).read_text(encoding="utf-8"))
             said = said.get(inside, {}) if inside else said
             return dict(said.get("ome", said))
     return {}
@@ -118,6 +118,7 @@ class ZarrWriter:
         self.provenance: dict[str, Any] = {}
         check_destination(self.path, overwrite=overwrite, folder=True)
         self._draft = self.path.with_name(f".{self.path.name}.{uuid4().hex[:8]}.part")
+        self._note = self._draft.with_name(f"{self._draft.name}.json")
 
     def __enter__(self) -> Self:
         check_room(self.path, self._like)
@@ -138,10 +139,9 @@ class ZarrWriter:
         try:
             shapes = self._pyramid()
             self._group.attrs.put(self._attributes(shapes))
+            self._note.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n", encoding="utf-8")
             self._take_place()
-            note = self._draft.with_name(f"{self._draft.name}.json")
-            note.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n")
-            note.replace(sidecar_path(self.path))
+            self._note.replace(sidecar_path(self.path))
         except OSError as failure:
             self._discard()
             raise OutputError(f"{self.path} cannot be written: {failure}.") from failure
@@ -163,8 +163,9 @@ class ZarrWriter:
         shutil.rmtree(old, ignore_errors=True)
 
     def _discard(self) -> None:
+        shutil.rmtree(self._draft, ignore_errors=True)
         with contextlib.suppress(OSError):
-            shutil.rmtree(self._draft, ignore_errors=True)
+            self._note.unlink(missing_ok=True)
 
     def _level(self, level: int, shape: tuple[int, ...]) -> Any:
         lead = (1,) * (len(shape) - 2)

@@ -254,7 +254,10 @@ def _ome_notes(xml: str) -> dict[str, Any]:
         if annotation.tag.endswith("}MapAnnotation") and annotation.get("Namespace") == "focuslab":
             for element in annotation.iter():
                 if element.get("K") in ("focuslab", "calibration") and element.text:
-                    said = json.loads(element.text)
+                    try:
+                        said = json.loads(element.text)
+                    except ValueError:
+                        continue
                     key = "provenance" if element.get("K") == "focuslab" else "calibration"
                     notes[key] = said if isinstance(said, dict) else {}
     return notes

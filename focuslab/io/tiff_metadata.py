@@ -19,6 +19,7 @@ __all__ = [
     "completed",
     "imagej_calibration",
     "micrometres",
+    "number",
     "ome_calibration",
     "ome_cannot_say",
     "ome_metadata",
@@ -107,8 +108,12 @@ def own_notes(text: str, key: str | None = None) -> dict[str, Any]:
 
 def completed(found: Calibration, notes: dict[str, Any]) -> Calibration:
     """Calibration that a dialect of TIFF says, with what it cannot say from `own_notes`."""
-    own = Calibration.model_validate(notes.get("calibration", {})).model_dump(exclude_defaults=True)
-    return found.replace(**{**own, **found.model_dump(exclude_defaults=True)})
+    said = notes.get("calibration", {})
+    try:
+        own = Calibration(**{name: value for name, value in said.items() if name in Calibration.model_fields})
+    except (CalibrationError, AttributeError):  # notes of nobody's, or spoilt on the way
+        return found
+    return found.replace(**{**own.model_dump(exclude_defaults=True), **found.model_dump(exclude_defaults=True)})
 
 
 def imagej_calibration(tiff: tifffile.TiffFile, *, any_unit: bool = False) -> Calibration:
@@ -125,11 +130,11 @@ def imagej_calibration(tiff: tifffile.TiffFile, *, any_unit: bool = False) -> Ca
     labels = said.get("Labels")
     channels = said.get("channels", 1)
     names = tuple(str(label) for label in labels[:channels]) if labels and channels > 1 else ()
-    interval = float(said.get("finterval", 0) or 0) * _SECONDS.get(str(said.get("tunit") or "s").strip().lower(), 0.0)
+    interval = (number(said.get("finterval")) or 0.0) * _SECONDS.get(str(said.get("tunit") or "s").strip().lower(), 0.0)
     return Calibration(
         pixel_size_um=square_pixels(*sizes),
-        z_step_um=micrometres(abs(float(said.get("spacing", 0) or 0)) or None, unit, any_unit=any_unit),
-        time_step_s=interval or None,
+        z_step_um=micrometres(abs(number(said.get("spacing")) or 0.0) or None, unit, any_unit=any_unit),
+        time_step_s=interval if interval > 0 else None,
         channel_names=names,
     )
 
@@ -149,13 +154,13 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
         return Calibration()
 
     def size(axis: str) -> float | None:
-        value = _number(pixels.get(f"PhysicalSize{axis}"))
+        value = number(pixels.get(f"PhysicalSize{axis}"))
         unit = pixels.get(f"PhysicalSize{axis}Unit", "um")
         return micrometres(value, unit, any_unit=any_unit)
 
     channels = pixels.findall(f"{space}Channel")
     waves = tuple(
-        micrometres(_number(c.get("EmissionWavelength")), c.get("EmissionWavelengthUnit", "nm"), any_unit=True)
+        micrometres(number(c.get("EmissionWavelength")), c.get("EmissionWavelengthUnit", "nm"), any_unit=True)
         for c in channels
     )
     names = tuple(c.get("Name") or f"channel {i}" for i, c in enumerate(channels))
@@ -166,12 +171,12 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
     immersion = {"Air": 1.0, "Water": 1.33, "WaterDipping": 1.33, "Oil": 1.518, "Glycerol": 1.47}
     if index is None and lens is not None:
         index = immersion.get(lens.get("Immersion", ""))
-    step = _number(pixels.get("TimeIncrement"))
+    step = number(pixels.get("TimeIncrement"))
     seconds = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"))
     return Calibration(
         pixel_size_um=square_pixels(size("X"), size("Y")),
         z_step_um=size("Z"),
-        time_step_s=step * seconds if step and seconds else None,
+        time_step_s=step * seconds if step and seconds and step > 0 else None,
         na=_positive(lens.get("LensNA")) if lens is not None else None,
         index=index,
         wavelengths_um=waves if any(waves) else (),
@@ -184,7 +189,7 @@ def _position(plane: ET.Element | None) -> tuple[float, float, float] | None:
     """Place of a plane on the stage, um; the default unit, the frame of some reference, is none."""
     if plane is None:
         return None
-    place = [_number(plane.get(f"Position{axis}", "0" if axis == "Z" else None)) for axis in "ZYX"]
+    place = [number(plane.get(f"Position{axis}", "0" if axis == "Z" else None)) for axis in "ZYX"]
     units = [_factor(plane.get(f"Position{axis}Unit", "")) for axis in "ZYX"]
     z, y, x = (
         p * u if p is not None and u is not None and math.isfinite(p) else None
@@ -248,12 +253,14 @@ def with_objective(xml: str, calibration: Calibration) -> str:
 
 def _positive(text: str | None) -> float | None:
     """A number that means something: microscopes write 0 where they do not know."""
-    value = _number(text)
+    value = number(text)
     return value if value is not None and 0 < value < math.inf else None
 
 
-def _number(text: str | None) -> float | None:
+def number(said: object) -> float | None:
+    """A finite number that metadata say, None where they say none: no pixel depends on it."""
     try:
-        return float(text) if text is not None else None
+        value = float(str(said)) if said is not None else math.nan
     except ValueError:
         return None
+    return value if math.isfinite(value) else None

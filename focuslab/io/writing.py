@@ -6,7 +6,9 @@ cancelled run leaves nothing behind. Provenance goes into the image description 
 """
 
 import contextlib
+import errno
 import json
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -128,7 +130,7 @@ class StackWriter:
             self._describe()
             sidecar = sidecar_path(self.path)
             sidecar_draft = self._draft.with_name(f"{self._draft.name}.json")
-            sidecar_draft.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n")
+            sidecar_draft.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n", encoding="utf-8")
             self._draft.replace(self.path)
             sidecar_draft.replace(sidecar)
         except BaseException as failure:
@@ -143,6 +145,18 @@ class StackWriter:
                 leftover.unlink(missing_ok=True)
 
     def _lay_out(self, nbytes: int) -> NDArray[Any]:
+        """Map of the draft, whose room on the disk is taken: a disk that fills up later would kill the process."""
+        array = self._map(nbytes)
+        if hasattr(os, "posix_fallocate"):
+            with self._draft.open("r+b") as file:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, self._draft.stat().st_size)
+                except OSError as error:
+                    if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a share that cannot
+                        raise
+        return array
+
+    def _map(self, nbytes: int) -> NDArray[Any]:
         like, calibration = self._like, self._like.calibration
         common: dict[str, Any] = {"dtype": like.dtype.newbyteorder("="), "photometric": "minisblack"}
         with warnings.catch_warnings():

@@ -4,6 +4,7 @@ The card says what the model is, what it was trained on and how far it may be tr
 weights, checked on load. Weights are float16 on disk and float32 in memory. Nothing is ever unpickled.
 """
 
+import contextlib
 import hashlib
 import json
 from copy import deepcopy
@@ -119,12 +120,13 @@ def save_bundle(card: ModelCard, networks: "dict[str, nn.Module]", folder: str |
         folder.mkdir(parents=True, exist_ok=True)
         drafts[WEIGHTS].write_bytes(save(weights))  # with the permissions of any other file
         card = card.model_copy(update={"sha256": _sha256(drafts[WEIGHTS])})
-        drafts[CARD].write_text(card.model_dump_json(indent=1) + "\n")
+        drafts[CARD].write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
         for name, draft in drafts.items():
             draft.replace(folder / name)
     except OSError as error:
         for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the folder may be none
+                draft.unlink(missing_ok=True)
         raise OutputError(f"The model cannot be written to {folder}: {error.strerror or error}.") from error
     return card
 
@@ -194,7 +196,7 @@ def read_card(folder: str | Path) -> ModelCard:
     """
     folder = _folder(Path(folder))
     try:
-        return ModelCard.model_validate(json.loads((folder / CARD).read_text()))
+        return ModelCard.model_validate(json.loads((folder / CARD).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
         raise ModelError(f"{folder / CARD} is not the card of a FocusLab model: {_first_line(error)}") from error
 

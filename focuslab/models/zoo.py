@@ -13,7 +13,8 @@ _ZOO = Path(__file__).parent / "zoo"
 def bundled_cards() -> dict[str, ModelCard]:
     """Cards of the bundled models by name."""
     return {
-        path.parent.name: ModelCard.model_validate_json(path.read_text()) for path in sorted(_ZOO.glob(f"*/{CARD}"))
+        path.parent.name: ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+        for path in sorted(_ZOO.glob(f"*/{CARD}"))
     }
 
 

@@ -1,13 +1,14 @@
 """Many images through one engine, each into its own file; one that fails is reported and the others go on."""
 
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from focuslab.errors import FocusLabError, OutputError, RequestError
+from focuslab.errors import FocusLabError, ImageError, OutputError, RequestError
 from focuslab.io import copy_plate, images_of, is_plate, plate_of, read, writer_of
 from focuslab.io.destination import sidecar_path
 from focuslab.io.folders import written_name
@@ -27,6 +28,7 @@ __all__ = [
     "files_in",
     "jobs_of",
     "summary",
+    "unexpected",
 ]
 
 
@@ -157,9 +159,17 @@ def batch_steps(
             outcomes.append(Outcome(job, error=error))
         except OSError as error:  # a share that is gone, a disk that is full
             outcomes.append(Outcome(job, error=OutputError(f"{job.name} cannot be read or written: {error}.")))
+        except Exception as error:  # a file like no other; the next ones are not to suffer
+            outcomes.append(Outcome(job, error=unexpected(job.name, error)))
         yield BatchProgress(i + 1, len(jobs), outcomes[-1])
     copy_plates(jobs)
     return outcomes
+
+
+def unexpected(name: str, error: Exception) -> FocusLabError:
+    """Error of an image that nobody thought of; its traceback is in the log."""
+    logging.getLogger(__name__).error("%s failed", name, exc_info=error)
+    return ImageError(f"{name} cannot be worked on ({type(error).__name__}: {error}). Please report it with the file.")
 
 
 def copy_plates(jobs: Sequence[Job]) -> None:

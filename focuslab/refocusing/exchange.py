@@ -150,7 +150,7 @@ def export_bioimageio(
         torch.save(network.state_dict(), folder / "weights.pt")
         np.save(folder / "test_input.npy", plane[None, None])
         np.save(folder / "test_output.npy", made.numpy())
-        (folder / "README.md").write_text(_readme(model, optics, level_px))
+        (folder / "README.md").write_text(_readme(model, optics, level_px), encoding="utf-8")
         _cover(plane, made[0, 0].numpy(), folder / "cover.png")
         try:
             save_bioimageio_package(_description(model, arguments, folder), output_path=path)

@@ -10,7 +10,7 @@ from focuslab.errors import FocusLabError, ImageError, RequestError
 from focuslab.io import well_of
 from focuslab.io.pattern import regex_of
 from focuslab.models.bundle import Model
-from focuslab.refocusing.batch import Job
+from focuslab.refocusing.batch import Job, unexpected
 from focuslab.refocusing.survey import PlaneFocus, focus_curve_steps
 
 __all__ = ["COLUMNS", "FieldFocus", "Wells", "estimate_steps", "of_wells"]
@@ -113,6 +113,8 @@ def estimate_steps(
             error, rows = failure, []
         except OSError as failure:  # a share that is gone
             error, rows = ImageError(f"{job.name} cannot be read: {failure}."), []
+        except Exception as failure:  # a file like no other; the next ones are not to suffer
+            error, rows = unexpected(job.name, failure), []
         yield i + 1, len(jobs), rows, error
 
 

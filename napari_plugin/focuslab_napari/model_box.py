@@ -166,5 +166,5 @@ def _card(model: str) -> Any:
     from types import SimpleNamespace
 
     folder = _zoo() / model if (_zoo() / model).is_dir() else Path(model)
-    said = json.loads((folder / "card.json").read_text())
+    said = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     return SimpleNamespace(name=said["name"], version=said["version"], levels_px=tuple(said["levels_px"]))

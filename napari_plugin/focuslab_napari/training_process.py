@@ -101,7 +101,7 @@ def recipes() -> dict[str, dict[str, Any]]:
     except ModuleNotFoundError as error:
         raise RequestError(f"Training needs the package {error.name!r}: pip install 'focuslab[train]'.") from error
     folder = Path(focuslab_training.__file__).parent / "recipes"
-    return {path.stem: yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))}
 
 
 def files_of(layers: Sequence[Any], folder: Path) -> list[tuple[Path, FocalStack]]:
@@ -153,7 +153,7 @@ def learning_curves(output: Path, part: str) -> dict[str, tuple[list[float], lis
     """Steps and values of the figures of a part, by name; validation last."""
     found: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     try:
-        rows = list(csv.DictReader((output / "training" / part / "curve.csv").read_text().splitlines()))
+        rows = list(csv.DictReader((output / "training" / part / "curve.csv").read_text(encoding="utf-8").splitlines()))
     except OSError:
         return {}
     for row in rows:
@@ -167,7 +167,7 @@ def learning_curves(output: Path, part: str) -> dict[str, tuple[list[float], lis
 def last_words(output: Path) -> str:
     """Last line of what a run has said."""
     try:
-        lines = (output / _LOG).read_text(errors="replace").strip().splitlines()
+        lines = (output / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         return ""
     return lines[-1] if lines else ""

@@ -57,7 +57,7 @@ class LearningCurve(Callback):
     def on_train_start(self, trainer: pl.Trainer, system: pl.LightningModule) -> None:
         """Drop entries from after the checkpoint."""
         if trainer.is_global_zero and self.path.is_file():
-            rows = list(csv.reader(self.path.read_text().splitlines()))
+            rows = list(csv.reader(self.path.read_text(encoding="utf-8").splitlines()))
             kept = [row for row in rows[1:] if int(row[0]) <= trainer.global_step]
             self._write([*rows[:1], *kept], "w")
 
@@ -117,7 +117,7 @@ class LearningCurve(Callback):
 
     def _write(self, rows: list[list[str]], mode: str) -> None:
         try:
-            with self.path.open(mode, newline="") as file:
+            with self.path.open(mode, newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(rows)
         except OSError as error:
             raise OutputError(

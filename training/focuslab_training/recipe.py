@@ -146,7 +146,7 @@ def load_recipe(name_or_path: str, changes: dict[str, object] | None = None) -> 
             f"No recipe {name_or_path!r}: give one of {', '.join(recipe_names())} or the path of a YAML file."
         )
     try:
-        said = yaml.safe_load(path.read_text())
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
         for key, value in (changes or {}).items():
             _change(said, key, value)
         return Recipe.model_validate(said)

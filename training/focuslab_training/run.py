@@ -116,7 +116,7 @@ def train(
         raise OutputError(f"The folder {output} cannot be made: {error.strerror}.") from error
     if _leads():  # of several processes one writes
         dataset.split.write(output)
-        (work / RECIPE).write_text(recipe.model_dump_json(indent=1) + "\n")
+        (work / RECIPE).write_text(recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
     networks = _networks(recipe)
     card = written = model_card(recipe, dataset)
     steps: dict[str, int] = {}
@@ -149,7 +149,7 @@ def _leads() -> bool:
 def _check_same(recipe: Recipe, path: Path) -> None:
     """A run goes on by the recipe that it was begun with; its length, and what only watches it, may change."""
     try:
-        begun = json.loads(path.read_text())
+        begun = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     now = json.loads(recipe.model_dump_json())

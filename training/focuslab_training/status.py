@@ -55,7 +55,7 @@ class TrainingStatus:
     def of(cls, output: Path) -> Self | None:
         """Status of the run whose bundle is written to a folder; None if there is none."""
         try:
-            said = json.loads((output / _FOLDER / _FILE).read_text())
+            said = json.loads((output / _FOLDER / _FILE).read_text(encoding="utf-8"))
             status = cls(**{**said, "parts": tuple(said["parts"])})
         except (OSError, ValueError, TypeError):
             return None
@@ -123,5 +123,5 @@ class _Keeper:
         if self.lead:
             draft = self.folder / f"{_FILE}.part"
             with contextlib.suppress(OSError):
-                draft.write_text(json.dumps(asdict(self.status)))
+                draft.write_text(json.dumps(asdict(self.status)), encoding="utf-8")
                 draft.replace(self.folder / _FILE)

@@ -35,7 +35,7 @@ class Split:
     def write(self, folder: Path) -> None:
         """Write `split.json` into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / SPLIT_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n")
+        (folder / SPLIT_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def of_model(cls, name_or_path: str) -> "Split | None":
@@ -49,7 +49,7 @@ class Split:
         path = folder / SPLIT_FILE
         if not path.is_file():
             return None
-        return cls(**{part: tuple(names) for part, names in json.loads(path.read_text()).items()})
+        return cls(**{part: tuple(names) for part, names in json.loads(path.read_text(encoding="utf-8")).items()})
 
 
 def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0, seen: Collection[str] = ()) -> Split:

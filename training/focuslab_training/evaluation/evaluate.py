@@ -135,7 +135,7 @@ def evaluate(
 
 
 def _table(path: Path, kind: type, rows: Sequence[Score | LinearityScore]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(kind)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)

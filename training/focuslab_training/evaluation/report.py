@@ -33,7 +33,7 @@ def write_report(
     """Write the page of an evaluation, see `evaluate`."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["picture"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
-    template = environment.from_string(files(__package__).joinpath("report.html.j2").read_text())
+    template = environment.from_string(files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
     page = template.render(
         version=focuslab.__version__,
         card=card.model_dump(),
@@ -53,7 +53,7 @@ def write_report(
         periods=_periods(results),
         pictures=_pictures(results, scores),
     )
-    path.write_text(page)
+    path.write_text(page, encoding="utf-8")
 
 
 _GROUPS = (
