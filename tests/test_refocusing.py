@@ -498,9 +498,9 @@ def test_a_level_that_explains_nothing_is_told(optics: Optics, tiny_model: Model
 def test_what_is_cut_off_at_either_end_is_counted(tiny_model: Model) -> None:
     tally, out = Tally(), np.zeros((2, 2), np.float16)
     before = np.array([[1, 2], [3, np.nan]], np.float16)
-    tally.write(out, np.s_[:, :], before, np.array([[1e6, 7.0], [-1e6, 5.0]]))
+    tally.write(out, np.s_[:, :], before, np.array([[1e6, 7.0], [-1e6, 5.0]]), np.isfinite(before))
     assert np.isfinite(out[before == before]).all() and np.isnan(out[1, 1])
     assert (tally.saturated, tally.darkened) == (1, 1)
     whole = np.zeros((1, 2), np.uint64)
-    tally.write(whole, np.s_[:, :], whole.copy(), np.array([[2.0**65, -1.0]]))
+    tally.write(whole, np.s_[:, :], whole.copy(), np.array([[2.0**65, -1.0]]), np.ones((1, 2), bool))
     assert whole.tolist() == [[2**64 - 1, 0]] and (tally.saturated, tally.darkened) == (2, 2)

@@ -18,6 +18,7 @@ from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts
 from focuslab.refocusing.filling import DEFAULT_TILE, Drawn, Render, Tally, fill, provenance_of
 from focuslab.refocusing.intensity import IntensityMap, measure_map
+from focuslab.refocusing.masks import unmasked
 from focuslab.refocusing.plan import (
     Estimates,
     StackPlan,
@@ -83,7 +84,7 @@ def between_steps(
         Provenance.
     """
     _check(stack, plane_a, plane_b, t)
-    view = stack.take(Z=plane_a)
+    view, seen = stack.take(Z=plane_a), unmasked(stack)
     every = known_optics(stack, optics)
     said = [
         RefocusRequest(
@@ -106,7 +107,7 @@ def between_steps(
     wanted = [index for index in view.planes() if only is None or index in only]
     total, done = len(wanted) * stack.plane_shape[0] * stack.plane_shape[1], 0
     records: list[dict[str, Any]] = []
-    estimates, maps = Estimates(stack, engine.model), dict[int, IntensityMap]()
+    estimates, maps = Estimates(seen, engine.model), dict[int, IntensityMap]()
     tell_uncalibrated(plan, stack, every)
     for index in wanted:
         ends = tuple((*index[:z_axis], z, *index[z_axis:]) for z in (plane_a, plane_b))
@@ -115,7 +116,7 @@ def between_steps(
         known = [_level(stack, e, one, microscope, estimates, plan) for e, one in zip(ends, said, strict=True)]
         levels = [level for level, _ in known]
         if channel not in maps:
-            maps[channel] = measure_map(stack, [i for i in stack.planes() if stack.position(i, "C") == channel])
+            maps[channel] = measure_map(seen, [i for i in stack.planes() if stack.position(i, "C") == channel])
         intensity = maps[channel]
         if intensity.blank:
             plan.note("A blank image has nothing to refocus and is copied unchanged.")
@@ -125,7 +126,7 @@ def between_steps(
             yield Progress(done, total)
             continue
         facts = [
-            plane_facts(stack, e, level, microscope, intensity, doubt)
+            plane_facts(seen, e, level, microscope, intensity, doubt)
             for e, (level, doubt) in zip(ends, known, strict=True)
         ]
         target = levels[0] + t * (levels[1] - levels[0])
@@ -134,8 +135,8 @@ def between_steps(
         check_blur(stack, target)
         if target > engine.model.card.levels_px[1]:
             plan.note(f"Extrapolated: a blur of {target:.1f} px lies outside the trained range.")
-        render = _renderer(stack, index, ends, facts, t, target, engine, keep_nan)
-        for count in fill(out, view, index, render, tally, plan):
+        render = _renderer(seen, index, ends, facts, t, target, engine)
+        for count in fill(out, view, index, render, tally, plan, keep_nan=keep_nan):
             done += count
             yield Progress(done, total)
         given = all(s.given_level(stack, e, microscope) is not None for s, e in zip(said, ends, strict=True))
@@ -191,14 +192,13 @@ def _renderer(
     t: float,
     target: float,
     engine: Engine,
-    keep_nan: bool,
 ) -> Render:
     rungs = engine.rungs(facts[0], *(level - facts[0].level_px for level in (facts[1].level_px, target)))
 
     def render(part: Tile) -> Iterator[Drawn]:
         codes = []
         for end, fact in zip(ends, facts, strict=True):
-            region = read_region(stack, end, part, engine.halo(fact, rungs), keep_nan=keep_nan)
+            region = read_region(stack, end, part, engine.halo(fact, rungs), keep_nan=True)
             coded = engine.encode(region, fact, rungs)
             codes.append((coded.code, coded.direction))
         yield index, engine.decode(between_codes(codes[0], codes[1], t), facts[0].intensity)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 import focuslab
 from focuslab.errors import DeviceError, out_of_memory
 from focuslab.refocusing.engine import Engine
+from focuslab.refocusing.intensity import finite
+from focuslab.refocusing.masks import unmasked
 from focuslab.refocusing.plan import StackPlan
 from focuslab.refocusing.tiling import GRID, Tile, tiles
 from focuslab.stack import FocalStack
@@ -40,12 +42,14 @@ class Tally:
     light_in: float = 0.0
     light_out: float = 0.0
 
-    def write(self, out: Any, index: Any, before: NDArray[Any], picture: NDArray[np.float64]) -> None:
+    def write(
+        self, out: Any, index: Any, before: NDArray[Any], picture: NDArray[np.float64], known: NDArray[np.bool_]
+    ) -> None:
         """Round and clip a picture into `out[index]` and count what happens to its light.
 
-        Pixels that were not finite `before` stay what they were.
+        Pixels that are not `known` stay what they were `before`.
         """
-        dtype, known = np.dtype(out.dtype), np.isfinite(before)
+        dtype = np.dtype(out.dtype)
         limits = np.iinfo(dtype) if dtype.kind in "ui" else np.finfo(dtype)
         low, high = float(limits.min), float(limits.max)
         picture = np.rint(picture) if dtype.kind in "ui" else picture
@@ -71,18 +75,33 @@ class Tally:
 
 
 def fill(
-    out: Any, stack: FocalStack, index: tuple[int, ...], render: Render, tally: Tally, plan: StackPlan
+    out: Any,
+    stack: FocalStack,
+    index: tuple[int, ...],
+    render: Render,
+    tally: Tally,
+    plan: StackPlan,
+    *,
+    keep_nan: bool = False,
 ) -> Iterator[int]:
-    """Draw what is made of one plane of a stack; yields the pixels that were written, also to be stopped there."""
+    """Draw what is made of one plane of a stack; yields the pixels that were written, also to be stopped there.
+
+    Pixels that are not finite are refused or kept, those that hold no light (see `masks`) are kept.
+    """
+    seen = unmasked(stack)
     waiting = list(tiles(stack.plane_shape, max(tally.tile // GRID, 1) * GRID))[::-1]
     while waiting:
         part = waiting.pop()
         counted, written, failure = Tally(), 0, None
         try:
-            before = np.asarray(stack.array[(*index, *part.slices)])
+            before, light = (np.asarray(each.array[(*index, *part.slices)]) for each in (stack, seen))
+            finite(before, keep_nan)
+            known = np.isfinite(light)
+            if not (known | ~np.isfinite(before)).all():
+                plan.note("Areas of one value with straight edges, as of a mask or a scale bar, stay as they are.")
             for place, picture in render(part):
                 height, width = before.shape
-                counted.write(out, (*place, *part.slices), before, picture[:height, :width])
+                counted.write(out, (*place, *part.slices), before, picture[:height, :width], known)
                 written += part.pixels
                 yield part.pixels
         except (MemoryError, RuntimeError) as error:

@@ -20,6 +20,7 @@ from focuslab.models.frontend import LADDER, exact_rungs
 from focuslab.models.latent import Encoded, LatentCode, along_line, between_codes, window
 from focuslab.pixels import LazyPixels, Region
 from focuslab.refocusing.engine import Engine, PlaneFacts
+from focuslab.refocusing.masks import unmasked
 from focuslab.refocusing.tiling import GRID, Tile, read_region
 from focuslab.stack import FocalStack
 
@@ -95,6 +96,7 @@ class LiveView:
         largest_px: float = LADDER[-1],
     ) -> None:
         self.stack, self.planes, self.engine = stack, tuple(planes), engine
+        self._seen = unmasked(stack)
         needed = sum(rung < largest_px for rung in LADDER) + 1
         # The planes' own levels are rungs, so that remainders are exact.
         self._rungs = tuple(sorted({*LADDER[:needed], *exact_rungs([facts.level_px for _, facts in planes])}))
@@ -150,7 +152,7 @@ class LiveView:
 
     def _encode(self, part: Tile, index: tuple[int, ...], facts: PlaneFacts) -> "_Coded":
         halo = self.engine.halo(facts, self._rungs)
-        coded = self.engine.encode(read_region(self.stack, index, part, halo, keep_nan=True), facts, self._rungs)
+        coded = self.engine.encode(read_region(self._seen, index, part, halo, keep_nan=True), facts, self._rungs)
         near = self.engine.ladder_halo(facts, self._rungs)
         return _Coded(coded.code, coded.direction, coded.source.clone(), near)
 

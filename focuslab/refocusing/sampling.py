@@ -18,6 +18,7 @@ Window = tuple[slice, slice]
 
 _SAMPLED = 1 << 20  # pixels of a plane that are sampled, and of what is read of it
 _SEEN = 4 << 20  # pixels of a plane among which the most structured are chosen
+_CELL, _LEAST = 16, 48  # px, of the rectangles that a hole leaves, and of their least side
 _SMALL, _LARGE = 256, 512  # px, sides of windows; blur is read from the large
 
 
@@ -56,9 +57,35 @@ def sample_plane(
 
 
 def structured_windows(stack: FocalStack, index: tuple[int, ...]) -> list[NDArray[Any]]:
-    """The windows (Y, X) of one plane with most contrast, 1 Mpx of at most 4 Mpx; a plane of up to 1 Mpx whole."""
-    windows = sample_plane(stack, index, _SEEN, _LARGE)
+    """The windows (Y, X) of one plane with most contrast, 1 Mpx of at most 4 Mpx; a plane of up to 1 Mpx whole.
+
+    Of a window that is not finite everywhere it is the largest part that is, if there is one of some size: what fills a
+    hole is no image.
+    """
+    windows = [_finite_part(window) for window in sample_plane(stack, index, _SEEN, _LARGE)]
     return sorted(windows, key=_contrast, reverse=True)[: _SAMPLED // _LARGE**2]
+
+
+def _finite_part(window: NDArray[Any]) -> NDArray[Any]:
+    """Largest rectangle of whole cells of a window without a pixel that is not finite."""
+    if window.dtype.kind != "f" or np.isfinite(window).all():
+        return window
+    down, across = (n // _CELL for n in window.shape)
+    cells = window[: down * _CELL, : across * _CELL].reshape(down, _CELL, across, _CELL)
+    free = np.isfinite(cells).all((1, 3))
+    best, found = 0, window
+    for top in range(down):
+        run = np.ones(across, bool)
+        for bottom in range(top, down):
+            run &= free[bottom]
+            steps = np.diff(np.concatenate([[0], run.astype(int), [0]]))
+            starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+            for left, right in zip(starts.tolist(), ends.tolist(), strict=True):
+                high, wide = bottom + 1 - top, right - left
+                if min(high, wide) * _CELL >= _LEAST and high * wide > best:
+                    best = high * wide
+                    found = window[top * _CELL : (bottom + 1) * _CELL, left * _CELL : right * _CELL]
+    return found
 
 
 def _contrast(window: NDArray[Any]) -> float:

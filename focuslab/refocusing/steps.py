@@ -14,6 +14,7 @@ from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.filling import DEFAULT_TILE, Drawn, Render, Tally, fill, provenance_of
 from focuslab.refocusing.intensity import finite
+from focuslab.refocusing.masks import unmasked
 from focuslab.refocusing.plan import PlanePlan, plan_refocus
 from focuslab.refocusing.progress import Progress, retold
 from focuslab.refocusing.request import RefocusRequest, Way
@@ -72,7 +73,8 @@ def refocus_steps(
     """
     began = time.monotonic()
     nothing = Progress(0, int(np.prod(stack.shape)))  # at every plane that is planned: a place to stop
-    plan = yield from retold(plan_refocus(stack, request, engine.model, optics, only), lambda _: nothing)
+    seen = unmasked(stack)
+    plan = yield from retold(plan_refocus(seen, request, engine.model, optics, only), lambda _: nothing)
     tally = Tally(tile)
     pixels = stack.plane_shape[0] * stack.plane_shape[1]
     total, done = pixels * len(plan.planes), 0
@@ -84,8 +86,8 @@ def refocus_steps(
             done += pixels
             yield Progress(done, total)
             continue
-        render = _renderer(stack, plane, engine, keep_nan, request.way)
-        for count in fill(out, stack, plane.index, render, tally, plan):
+        render = _renderer(seen, plane, engine, request.way)
+        for count in fill(out, stack, plane.index, render, tally, plan, keep_nan=keep_nan):
             done += count
             yield Progress(done, total)
     said = {name: getattr(request, name) for name in request.__slots__}
@@ -95,14 +97,14 @@ def refocus_steps(
     return provenance_of("refocus", stack, engine, plan, tally, request=asked, way=way, seconds=seconds, planes=records)
 
 
-def _renderer(stack: FocalStack, plane: PlanePlan, engine: Engine, keep_nan: bool, way: Way) -> Render:
+def _renderer(stack: FocalStack, plane: PlanePlan, engine: Engine, way: Way) -> Render:
     facts = plane.facts
     if facts is None:
         raise ValueError("a plane that is copied needs no renderer")
     target = facts.level_px + plane.shift_px
 
     def blur(part: Tile) -> Iterator[Drawn]:
-        region = read_region(stack, plane.index, part, engine.blur_halo(facts, [target]), keep_nan=keep_nan)
+        region = read_region(stack, plane.index, part, engine.blur_halo(facts, [target]), keep_nan=True)
         (picture,) = engine.blurred(region.counts, facts, [target])
         yield plane.index, picture
 
@@ -112,7 +114,7 @@ def _renderer(stack: FocalStack, plane: PlanePlan, engine: Engine, keep_nan: boo
     halo, remainder = engine.halo(facts, rungs), keeps_remainder(facts.level_px, plane.shift_px)
 
     def render(part: Tile) -> Iterator[Drawn]:
-        region = read_region(stack, plane.index, part, halo, keep_nan=keep_nan)
+        region = read_region(stack, plane.index, part, halo, keep_nan=True)
         yield plane.index, engine.encode(region, facts, rungs, remainder=remainder).at(plane.shift_px)
 
     return render

@@ -16,6 +16,7 @@ from focuslab.quality.focus import sharpness
 from focuslab.refocusing.devices import choose_device
 from focuslab.refocusing.intensity import finite
 from focuslab.refocusing.levels import LevelEstimate, estimate_level
+from focuslab.refocusing.masks import unmasked
 from focuslab.refocusing.progress import Progress, finish
 from focuslab.refocusing.sampling import sample_plane, structured_windows
 from focuslab.stack import FocalStack, as_stack
@@ -92,7 +93,7 @@ def focus_curve_steps(
     stack: FocalStack, planes: Sequence[tuple[int, ...]], model: Model, optics: Optics | None = None
 ) -> Generator[PlaneFocus, None, list[PlaneFocus]]:
     """Look at planes one by one; yields what is found of each, and returns all of it."""
-    found = []
+    found, stack = [], unmasked(stack)
     for index in planes:
         known = optics or stack.optics(stack.position(index, "C"))
         windows = sample_plane(stack, index)  # the same of all planes, to compare them
@@ -142,6 +143,7 @@ def blur_map_steps(
     ImageError
         If the plane as a whole has no structure.
     """
+    stack = unmasked(stack)
     known = optics or stack.optics(stack.position(index, "C"))
     microscope = known or Optics.nominal()
     whole = estimate_level(structured_windows(stack, index), model, microscope)

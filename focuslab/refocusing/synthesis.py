@@ -19,6 +19,7 @@ from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import Engine, PlaneFacts
 from focuslab.refocusing.filling import Drawn, Render, Tally, fill, provenance_of
+from focuslab.refocusing.masks import unmasked
 from focuslab.refocusing.plan import StackPlan, check_blur, plan_refocus
 from focuslab.refocusing.progress import Progress, finish, retold
 from focuslab.refocusing.request import RefocusRequest, Way
@@ -116,7 +117,8 @@ def focal_stack_steps(
         raise CalibrationError(f"um need a calibrated image, the {missing} is not known: give it, or ask in px.")
     microscope = known or Optics.nominal()
     asked = RefocusRequest(shift_px=0.0, level_px=request.level_px)
-    plan = yield from retold(plan_refocus(stack, asked, engine.model, optics, [index]), lambda _: Progress(0, 1))
+    seen = unmasked(stack)
+    plan = yield from retold(plan_refocus(seen, asked, engine.model, optics, [index]), lambda _: Progress(0, 1))
     facts = plan.planes[0].facts
     if facts is None:
         if request.level_px is not None:
@@ -128,8 +130,8 @@ def focal_stack_steps(
     levels = [microscope.radius_px(d) if request.unit == "um" else abs(float(d)) for d in distances]
     levels = _possible(stack, levels, facts, request.way, engine.model, plan)
     out, tally, done = np.empty((len(levels), *stack.plane_shape), stack.dtype), Tally(tile), 0
-    render = _renderer(stack, index, levels, facts, engine, request.way, keep_nan)
-    for count in fill(out, stack, index, render, tally, plan):
+    render = _renderer(seen, index, levels, facts, engine, request.way)
+    for count in fill(out, stack, index, render, tally, plan, keep_nan=keep_nan):
         done += count
         yield Progress(done, out.size)
     step = abs(float(distances[1] - distances[0])) if len(distances) > 1 and request.unit == "um" else None
@@ -207,19 +209,18 @@ def _renderer(
     facts: PlaneFacts,
     engine: Engine,
     way: Way,
-    keep_nan: bool,
 ) -> Render:
     """Draws all levels of a tile, few from each encoding or blur."""
 
     def by_model(part: Tile, some: Sequence[float]) -> Iterable[NDArray[np.float64]]:
         shifts = [level - facts.level_px for level in some]
         rungs = engine.rungs(facts, *shifts)
-        region = read_region(stack, index, part, engine.halo(facts, rungs), keep_nan=keep_nan)
+        region = read_region(stack, index, part, engine.halo(facts, rungs), keep_nan=True)
         coded = engine.encode(region, facts, rungs, remainder=keeps_remainder(facts.level_px, *shifts))
         return (coded.at(shift) for shift in shifts)
 
     def by_optics(part: Tile, some: Sequence[float]) -> Iterable[NDArray[np.float64]]:
-        region = read_region(stack, index, part, engine.blur_halo(facts, some), keep_nan=keep_nan)
+        region = read_region(stack, index, part, engine.blur_halo(facts, some), keep_nan=True)
         return engine.blurred(region.counts, facts, some)
 
     draw = by_model if way == "model" else by_optics

@@ -177,6 +177,7 @@ class Session:
     def level(self, request: ViewRequest, engine: "Engine", index: tuple[int, ...], typed: float | None) -> LevelFound:
         """Level of a plane: typed, or read once."""
         from focuslab.refocusing.levels import estimate_level
+        from focuslab.refocusing.masks import unmasked
         from focuslab.refocusing.sampling import structured_windows
 
         stack = request.image.stack
@@ -185,7 +186,7 @@ class Session:
             return LevelFound(index, typed, None, optics)
         key = (request.content, index, repr(optics), request.model)
         if key not in self._levels:
-            windows = structured_windows(stack, index)
+            windows = structured_windows(unmasked(stack), index)
             self._levels[key] = estimate_level(windows, engine.model, optics or Optics.nominal())
         estimate = self._levels[key]
         largest = min(engine.model.card.levels_px[1], min(stack.plane_shape) / 2)
@@ -194,6 +195,7 @@ class Session:
     def _view(self, request: ViewRequest, engine: "Engine", known: list[LevelFound]) -> "tuple[LiveView, Tile, int]":
         """Live view of the planes, and the rectangle in its pixels."""
         from focuslab.refocusing.live import LiveView, binned, bins_for
+        from focuslab.refocusing.masks import unmasked
         from focuslab.refocusing.plan import plane_facts
         from focuslab.refocusing.tiling import Tile
 
@@ -203,14 +205,14 @@ class Session:
         levels = tuple(zip((found.level_px for found in known), doubts, strict=True))
         key = (request.content, request.planes, levels, tuple(repr(f.optics) for f in known), bins, request.model)
         if key not in self._views:
-            small = binned(stack, bins)
+            small = binned(stack if bins == 1 else unmasked(stack), bins)
             planes = []
             for found, doubt in zip(known, doubts, strict=True):
                 optics = found.optics or Optics.nominal()
                 optics = optics.replace(pixel_size_um=optics.pixel_size_um * bins)
                 intensity = self._map(request, found.index)
                 level = found.level_px / bins
-                facts = plane_facts(small, found.index, level, optics, intensity, doubt)
+                facts = plane_facts(unmasked(small), found.index, level, optics, intensity, doubt)
                 planes.append((found.index, facts))
             while len(self._views) >= _VIEWS:
                 del self._views[next(iter(self._views))]
@@ -220,12 +222,14 @@ class Session:
     def _map(self, request: ViewRequest, index: tuple[int, ...]) -> Any:
         """Intensity map of a plane's channel."""
         from focuslab.refocusing.intensity import measure_map
+        from focuslab.refocusing.masks import unmasked
 
         stack = request.image.stack
         channel = stack.position(index, "C")
         key = (request.content, channel)
         if key not in self._maps:
-            self._maps[key] = measure_map(stack, [i for i in stack.planes() if stack.position(i, "C") == channel])
+            planes = [i for i in stack.planes() if stack.position(i, "C") == channel]
+            self._maps[key] = measure_map(unmasked(stack), planes)
         if self._maps[key].blank:
             raise RequestError("This image is blank: there is nothing to refocus.")
         return self._maps[key]
