@@ -11,6 +11,7 @@ from focuslab.models.bundle import Model
 from focuslab.optics import Optics, defocus, phantom
 from focuslab.quality import psnr
 from focuslab.refocusing.masks import masked, unmasked
+from focuslab.refocusing.spots import without_spots
 from focuslab.stack import FocalStack
 
 LEVEL = 8.0
@@ -83,3 +84,31 @@ def test_a_mask_spoils_nothing_around_it(
     assert with_mask > without - 1 and with_mask > psnr(plane[free].astype(float), sharp[free], data_range=1500) + 3
     unmoved = focuslab.refocus(FocalStack(spoilt, "YX", known), shift_px=0.0, level_px=LEVEL, model=default_model)
     assert np.array_equal(np.asarray(unmoved), spoilt)
+
+
+def test_hot_and_dead_pixels_become_no_cells(
+    field: tuple[np.ndarray, np.ndarray], optics: Optics, default_model: Model
+) -> None:
+    plane, known = field[0], Calibration.of(optics)
+    random = np.random.default_rng(1)
+    where = tuple(random.integers(0, n, 40) for n in plane.shape)
+    spoilt = plane.copy()
+    spoilt[where] = np.where(random.random(40) < 0.7, 9000, 0)
+    ask: dict = {"level_px": LEVEL, "model": default_model}
+    clean, made = (
+        np.asarray(focuslab.refocus(FocalStack(p, "YX", known), sharpest=True, **ask)) for p in (plane, spoilt)
+    )
+    assert np.abs(made.astype(float) - clean).max() < 0.2 * np.ptp(clean)
+    assert np.array_equal(np.asarray(focuslab.refocus(FocalStack(spoilt, "YX", known), shift_px=0.0, **ask)), spoilt)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.5, 4.0])
+@pytest.mark.parametrize("sampled", [(0.75, 0.2), (0.95, 0.5)])
+def test_points_are_no_hot_pixels(sampled: tuple[float, float], level: float) -> None:
+    optics = Optics(na=sampled[0], wavelength_um=0.52, pixel_size_um=sampled[1])
+    light = torch.from_numpy(phantom("puncta", (200, 200), seed=3)).clamp(min=0)
+    image = defocus(light, optics, [optics.defocus_um(level)])[0].clamp(min=0)
+    image = torch.poisson(400 * image, generator=torch.Generator().manual_seed(0))[None, None] / 400
+    assert torch.equal(without_spots(image, optics, level, 0.01), image)
+    image[..., 50, 60] += 3
+    assert (without_spots(image, optics, level, 0.01) != image).sum() == 1

@@ -23,6 +23,7 @@ from focuslab.models.latent import LatentCode, along_line, keeps_remainder
 from focuslab.optics import Optics, crop
 from focuslab.refocusing.devices import Precision, choose_device, choose_precision
 from focuslab.refocusing.intensity import IntensityMap
+from focuslab.refocusing.spots import without_spots
 from focuslab.refocusing.tiling import Region
 
 __all__ = ["CodedRegion", "Engine", "PlaneFacts"]
@@ -118,11 +119,14 @@ class Engine:
         margin = physics.radius(facts.level_px, rungs)
         network = self.model.autoencoder
         with torch.inference_mode():
-            seen = copied(plane, region.recorded, facts.told, physics, rungs, margin, network.halo)
+            light = without_spots(plane, facts.optics, facts.level_px, facts.noise)
+            seen = copied(light, region.recorded, facts.told, physics, rungs, margin, network.halo)
             with torch.autocast(self.device.type, self.dtype, enabled=self._fast):
                 code, direction = network.encode(
                     seen.plane, seen.copies, seen.condition, margin=network.encoder_halo, remainder=remainder
                 )
+            if code.remainder is not None and light is not plane:  # no light, but pixels: at no shift they are there
+                code = replace(code, remainder=code.remainder + crop(plane - light, margin + network.encoder_halo))
         return CodedRegion(self, facts, code, direction, crop(seen.copies.source, network.encoder_halo))
 
     def on_rungs(self, code: LatentCode, source: Tensor, facts: PlaneFacts, rungs: tuple[float, ...]) -> LatentCode:
@@ -174,7 +178,8 @@ class Engine:
         halo = physics.reach(facts.level_px, levels_px)
         plane = torch.from_numpy(facts.intensity.normalise(counts))[None, None].to(self.device)
         with torch.inference_mode():
-            made = physics.blurred(plane, facts.level_px, facts.noise, levels_px, halo)[0].cpu().numpy()
+            light = without_spots(plane, facts.optics, facts.level_px, facts.noise)
+            made = physics.blurred(light, facts.level_px, facts.noise, levels_px, halo)[0].cpu().numpy()
         own = counts[halo:-halo, halo:-halo].astype(np.float64)
         return [
             own if abs(level - facts.level_px) < _SAME else facts.intensity.counts(picture)

@@ -16,6 +16,7 @@ from focuslab.models.explain import Explanation, explain
 from focuslab.models.frontend import noise_sigma
 from focuslab.optics import Optics
 from focuslab.refocusing.intensity import IntensityMap, finite, intensity_of
+from focuslab.refocusing.spots import without_spots
 
 __all__ = ["SURE", "LevelEstimate", "estimate_level", "measure_explanation", "measure_noise"]
 
@@ -73,7 +74,8 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics
         return _NOTHING
     if intensity.blank:
         return _NOTHING
-    normal = [intensity.normalise(finite(w, keep_nan=True), np.float64) for w in windows]
+    noise = measure_noise(windows, intensity.scale)
+    normal = [_without_spots(intensity.normalise(finite(w, keep_nan=True), np.float64), optics, noise) for w in windows]
     normal = _most_structured([w for w in normal if min(w.shape) >= _SMALLEST])
     if not normal:
         return _NOTHING
@@ -98,12 +100,22 @@ def measure_noise(windows: Sequence[NDArray[Any]], scale: float) -> float:
 
 
 def measure_explanation(
-    windows: Sequence[NDArray[Any]], intensity: IntensityMap, optics: Optics, level_px: float, noise: float
-) -> Explanation:
-    """What explains one plane: the deepest floor that any part needs, and the median surplus of the parts."""
-    normal = [intensity.normalise(finite(w, keep_nan=True)) for w in windows]
-    said = [explain(torch.from_numpy(w), optics, level_px, noise) for w in _most_structured(normal)]
-    return Explanation(max(e.floor for e in said), float(np.median([e.surplus for e in said])))
+    windows: Sequence[NDArray[Any]], intensity: IntensityMap, optics: Optics, level_px: float
+) -> tuple[float, Explanation]:
+    """Noise of one plane, normalised, and what explains it: the deepest floor of any part, their median surplus."""
+    noise = measure_noise(windows, intensity.scale)
+    planes = [torch.from_numpy(intensity.normalise(finite(w, keep_nan=True)))[None, None] for w in windows]
+    clean = [without_spots(plane, optics, level_px, noise) for plane in planes]
+    if any(light is not plane for light, plane in zip(clean, planes, strict=True)):
+        noise = float(np.mean([float(noise_sigma(light)) for light in clean]))
+    parts = _most_structured([light[0, 0].numpy() for light in clean])
+    said = [explain(torch.from_numpy(part), optics, level_px, noise) for part in parts]
+    return noise, Explanation(max(e.floor for e in said), float(np.median([e.surplus for e in said])))
+
+
+def _without_spots(window: NDArray[Any], optics: Optics, noise: float) -> NDArray[Any]:
+    """A window without pixels that stand out even of a plane in focus."""
+    return np.asarray(without_spots(torch.from_numpy(window)[None, None], optics, 0.0, noise)[0, 0])
 
 
 def _most_structured(windows: list[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -11,7 +11,7 @@ from focuslab.models.frontend import LADDER
 from focuslab.optics import Optics
 from focuslab.refocusing.engine import PlaneFacts
 from focuslab.refocusing.intensity import IntensityMap, measure_map
-from focuslab.refocusing.levels import LevelEstimate, estimate_level, measure_explanation, measure_noise
+from focuslab.refocusing.levels import LevelEstimate, estimate_level, measure_explanation
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.sampling import structured_windows
 from focuslab.stack import FocalStack
@@ -169,8 +169,7 @@ def plane_facts(
 ) -> PlaneFacts:
     """Facts of one plane at a level more or less known; its noise, what nothing explains and its floor are measured."""
     windows = structured_windows(stack, index)
-    noise = measure_noise(windows, intensity.scale)
-    said = measure_explanation(windows, intensity, optics, level_px, noise)
+    noise, said = measure_explanation(windows, intensity, optics, level_px)
     return PlaneFacts(level_px, noise * said.surplus, optics, intensity, said.floor, doubt, said.surplus)
 
 
