@@ -138,6 +138,9 @@ def test_a_data_set_does_not_depend_on_its_workers(tmp_path: Path) -> None:
     assert not all(np.array_equal(a, b) for (a, _), (b, _) in zip(alone, read(0), strict=True))
     with pytest.raises(RequestError, match="give one for each"):
         FocalDataset(images, RandomDisc(), targets=["a"])
+    focuslab.write(tmp_path / "stack.tif", FocalStack(np.stack([IMAGE] * 3), "ZYX"))
+    with pytest.raises(ImageError, match="take"):
+        FocalDataset([tmp_path / "stack.tif"], RandomDisc())[0]
 
 
 def test_refusals() -> None:

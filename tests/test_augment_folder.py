@@ -269,11 +269,11 @@ def test_copies_in_another_format(data: Path, tmp_path: Path) -> None:
 def test_a_shift_beyond_what_was_trained_is_marked(data: Path, tmp_path: Path) -> None:
     out, large = tmp_path / "out", np.tile(picture(1), (2, 2))
     (tmp_path / "in").mkdir()
-    focuslab.write(tmp_path / "in" / "large.ome.tif", FocalStack(large, "YX", KNOWN))
-    request = AugmentRequest(1, (50.0, 50.0), "px", "model", "sharp", 7)
+    focuslab.write(tmp_path / "in" / "large.ome.tif", FocalStack(large, "YX", KNOWN.replace(pixel_size_um=6.0)))
+    request = AugmentRequest(1, (5.0, 5.0), "px", "model", "sharp", 7)
     results = made(plan_folder(tmp_path / "in", out, request), data, out)
     (record,) = results[0].records
-    assert record["extrapolated"] and "outside the trained range" in record["notes"][0]
+    assert record["extrapolated"] and "outside the trained" in record["notes"][0]
     (row,) = csv.DictReader((out / "manifest.csv").read_text().splitlines())
     assert row["extrapolated"] == "True"
 
@@ -421,3 +421,42 @@ def test_a_model_that_is_trained_anew_makes_its_own_copies(data: Path, tmp_path:
     trained.save(model)
     assert all(result.pixels for result in finish(augment_steps(plan, order))), "of another model"
     assert torch.get_num_threads() == threads
+
+
+def test_nothing_is_written_over_something_else(data: Path, tmp_path: Path) -> None:
+    images, masks = data / "images", data / "masks" / "train"
+    plan = plan_folder(images, tmp_path / "out", REQUEST, labels=masks, labels_missing="skip")
+    assert {c.place for task in plan.tasks for c in task.source.companions if c.is_label} == {"masks/train"}
+    (images / "train" / "cell1_defocus00.csv").write_text("another table\n")
+    with pytest.raises(RequestError, match="written over one of"):
+        plan_folder(images, tmp_path / "out", REQUEST)
+
+
+def test_an_image_that_has_changed_gets_new_copies(data: Path, tmp_path: Path) -> None:
+    source, out = data / "images" / "validation", tmp_path / "out"
+    request = AugmentRequest(1, (2.0, 4.0), "px", "optics", "sharp", 7)
+    made(plan_folder(source, out, request), data, out)
+    before = focuslab.read(out / "cell3_defocus00.ome.tif").plane()
+    focuslab.write(source / "cell3.ome.tif", FocalStack(picture(8), "YX", KNOWN), overwrite=True)
+    os.utime(source / "cell3.ome.tif", (time.time() + 2, time.time() + 2))
+    made(plan_folder(source, out, request), data, out)
+    assert not np.array_equal(focuslab.read(out / "cell3_defocus00.ome.tif").plane(), before)
+
+
+def test_an_image_whose_workers_die_does_not_end_the_others(data: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="the distributed extra is not installed")
+    from focuslab.augment.workers import on_cluster
+
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        results = on_cluster(
+            _dies_at_two, [1, 2, 3], cluster.scheduler_address, lambda task, error: (task, repr(error))
+        )
+        assert sorted(map(str, results)) == ["(2, \"RuntimeError('dead')\")", "1", "3"]
+
+
+def _dies_at_two(task: int) -> int:
+    if task == 2:
+        raise RuntimeError("dead")
+    return task

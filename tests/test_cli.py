@@ -178,6 +178,8 @@ def test_a_broken_batch_goes_on(cli, image: Path, tiny: Path, tmp_path: Path) ->
     assert code == 0 and "1 of 2 results are there already" in err and "b.ome.tif" in said
     assert (out / "b.ome.tif").exists() and (out / "a.ome.tif").stat().st_mtime_ns == kept
     assert cli(*ask, "--skip-existing")[0] == 0
+    code, _, err = cli(*ask, "--doubt", 0.2, "--skip-existing")
+    assert code == 2 and "exists already" in err, "by another request"
 
 
 NOISE = np.random.default_rng(0).random((40, 40))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from focuslab.augment.transform import RandomTransform
-from focuslab.errors import RequestError
+from focuslab.errors import ImageError, RequestError
 from focuslab.io import read
 
 __all__ = ["FocalDataset"]
@@ -64,7 +64,12 @@ class FocalDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         image = self.images[index]
         if isinstance(image, str | Path):
-            stack = read(image)
+            stack = read(image, rgb="per-channel")
+            if stack.axes not in ("YX", "CYX"):
+                raise ImageError(
+                    f"{Path(image).name} has axes {stack.axes}; an image of a data set is YX or CYX: give its planes "
+                    "as arrays, for instance of read(...).take(Z=0)."
+                )
             image = np.asarray(stack.array[(slice(None),) * len(stack.shape)])
             if self.transform.channels_last and stack.axes == "CYX":
                 image = np.moveaxis(image, 0, -1)

@@ -15,11 +15,12 @@ from uuid import uuid4
 import focuslab
 from focuslab.augment.copies import AugmentRequest, Copy, Task, plan_copies
 from focuslab.augment.sources import Companion, Source, find_sources, tables_of
-from focuslab.augment.work import Order, Result, make_copies
+from focuslab.augment.work import Order, Result, carried_place, make_copies
 from focuslab.augment.workers import on_cluster, on_threads
 from focuslab.errors import ModelError, OutputError, RequestError
 from focuslab.io import copy_plate, is_plate, plate_of
 from focuslab.io.ome_zarr import is_zarr
+from focuslab.models.zoo import bundled_cards
 
 __all__ = ["MANIFEST", "AugmentProgress", "Plan", "augment_steps", "plan_folder", "plan_replay"]
 
@@ -66,12 +67,14 @@ def plan_folder(
     RequestError
         If there is nothing to do, or source and destination lie in each other.
     """
+    source, labels = source.absolute(), labels.absolute() if labels is not None else None  # workers are elsewhere
     here, there = source.resolve(), destination.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise RequestError(f"{source} and {destination} lie in each other: copies go into a folder of their own.")
     sources = find_sources(source, files, pattern=pattern, labels=labels, labels_missing=labels_missing)
     tasks = plan_copies(sources, request)
     tables = tuple((path, path.relative_to(source).as_posix()) for path in tables_of(source, sources))
+    _check_places(tasks, tables)
     root = here if source.is_dir() and not is_zarr(source) else here.parent
     said = {
         "root": str(root),
@@ -86,6 +89,24 @@ def plan_folder(
         "tables": [[str(path.resolve()), place] for path, place in tables],
     }
     return Plan(tuple(tasks), tables, said)
+
+
+def _check_places(tasks: Sequence[Task], tables: Sequence[tuple[Path, str]]) -> None:
+    """See that nothing of a data set is written over something else of it."""
+    copies = [(copy.output, task.source.path) for task in tasks for copy in task.copies]
+    carried = [
+        (carried_place(companion, task.source, copy), companion.path)
+        for task in tasks
+        for copy in task.copies
+        for companion in task.source.companions
+    ]
+    owners: dict[str, Path] = {}
+    for place, path in (*copies, *carried, *((place, path) for path, place in tables)):
+        if owners.setdefault(place, path) != path:
+            raise RequestError(
+                f"A copy of {path} would be written over one of {owners[place]}, as {place}: keep labels in a folder "
+                "that is not called like one of the images' folders."
+            )
 
 
 def plan_replay(manifest: Path) -> tuple[Plan, Order]:
@@ -156,6 +177,7 @@ def augment_steps(
     OutputError
         If the disk is full: what is there is whole, and the same command goes on.
     """
+    order = replace(order, destination=order.destination.absolute(), model=_placed(order.model))
     try:
         order.destination.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -163,7 +185,9 @@ def augment_steps(
     _sweep(order.destination)
     make = partial(make_copies, order=order)
     total, found = len(plan.tasks), {}
-    results = on_threads(make, plan.tasks, workers) if scheduler is None else on_cluster(make, plan.tasks, scheduler)
+    results = (
+        on_threads(make, plan.tasks, workers) if scheduler is None else on_cluster(make, plan.tasks, scheduler, _lost)
+    )
     yield AugmentProgress(0, total)
     with contextlib.closing(results):  # whatever happens, no task is left running
         for result in results:
@@ -185,6 +209,17 @@ def augment_steps(
     ordered = [found[task.source.place] for task in plan.tasks]
     _write(order, plan, [record for result in ordered for record in result.records])
     return ordered
+
+
+def _placed(model: str) -> str:
+    """Path of a model wherever its workers are; the name of a bundled one."""
+    return model if model in bundled_cards() else str(Path(model).absolute())
+
+
+def _lost(task: Task, error: BaseException) -> Result:
+    """Result of an image whose workers died, again and again."""
+    said = f"Its workers died ({type(error).__name__}): is there enough memory for an image of its size?"
+    return Result(task.source.place, error=RequestError(said))
 
 
 def _sweep(folder: Path) -> None:

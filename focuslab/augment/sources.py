@@ -46,6 +46,13 @@ class Source:
     planes: dict[tuple[int, ...], Path] | None = None
     axes: str = ""
 
+    @property
+    def changed(self) -> float:
+        """When it was last written, in seconds."""
+        files = list(self.planes.values()) if self.planes is not None else [self.path]
+        written = [path / "zarr.json" if (path / "zarr.json").exists() else path for path in files]
+        return max(path.stat().st_mtime for path in written)
+
     def open(self, optics: dict[str, Any], reading: dict[str, Any]) -> FocalStack:
         """Open it, lazily, with what is said of its optics and of how its file is to be understood."""
         pixel = optics.get("pixel_size_um")
@@ -215,10 +222,11 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def _label_place(label: Path, labels: Path, root: Path) -> str:
-    """Where copies of a label lie below the destination: as below the source, or in a folder of the labels' name."""
+    """Where copies of a label lie below the destination: as below the source, or below what both share."""
+    here, there = root.resolve(), labels.resolve()
     try:
-        folder = labels.resolve().relative_to(root.resolve())
-    except ValueError:
+        folder = there.relative_to(here if there.is_relative_to(here) else os.path.commonpath([here, there]))
+    except ValueError:  # on another drive
         folder = Path(labels.name)
     return (folder / label.relative_to(labels).parent).as_posix()
 

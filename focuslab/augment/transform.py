@@ -5,6 +5,7 @@ be kept: ``transform.apply(image, transform.sample(random))`` is ``transform(ima
 same picture again.
 """
 
+import multiprocessing
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -100,10 +101,14 @@ class RandomTransform(ABC, Generic[Parameters]):
         return torch.stack(list(made)) if isinstance(image, torch.Tensor) else np.stack(made)
 
     def _own_random(self) -> np.random.Generator:
-        """Generator of this process: a copy of a transform in a worker must not repeat its brothers."""
+        """Generator of this process: a copy of a transform in a worker must not repeat its brothers.
+
+        Workers of a `DataLoader` follow torch's seed (`torch.manual_seed`), others their number.
+        """
         if self._random is None or self._process != os.getpid():
             worker = torch.utils.data.get_worker_info()
-            drawn = [] if worker is None else [worker.seed % 2**63]
+            forked = [os.getpid()] if multiprocessing.parent_process() is not None else []
+            drawn = [worker.seed % 2**63] if worker is not None else forked
             entropy = drawn if self.seed is None else [self.seed, *drawn]
             self._random, self._process = np.random.default_rng(entropy or None), os.getpid()
         return self._random

@@ -14,7 +14,7 @@ import torch
 
 import focuslab
 from focuslab.augment.copies import Copy, Task
-from focuslab.augment.sources import Companion, check_label, stem_of
+from focuslab.augment.sources import Companion, Source, check_label, stem_of
 from focuslab.errors import FocusLabError, ImageError, OutputError
 from focuslab.io import writer_of
 from focuslab.io.destination import sidecar_path
@@ -27,7 +27,7 @@ from focuslab.refocusing.steps import refocus_steps
 from focuslab.refocusing.survey import focus_curve_steps
 from focuslab.stack import FocalStack
 
-__all__ = ["Order", "Result", "make_copies", "record_of"]
+__all__ = ["Order", "Result", "carried_place", "make_copies", "record_of"]
 
 _TILE = 1024
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other image could be written either
@@ -89,10 +89,12 @@ def make_copies(task: Task, order: Order) -> Result:
 
 
 def record_of(task: Task, copy: Copy, order: Order) -> dict[str, Any] | None:
-    """Record of a copy that is there whole, and the one that is wanted; None otherwise."""
+    """Record of a copy that is there whole, the one that is wanted, and not older than its image; None otherwise."""
     output = order.destination / copy.output
     try:
         record = json.loads(sidecar_path(output).read_text(encoding="utf-8"))["augment"]
+        if sidecar_path(output).stat().st_mtime < task.source.changed:
+            return None
     except (OSError, ValueError, KeyError):
         return None
     wanted = _wanted(task, copy, order)
@@ -165,12 +167,16 @@ def _make(stack: FocalStack, task: Task, copy: Copy, level: float | None, engine
         writer.provenance = said
 
 
+def carried_place(companion: Companion, source: Source, copy: Copy) -> str:
+    """Where a file that goes with an image lies beside a copy, below the destination."""
+    endings = companion.path.name[len(stem_of(Path(source.place))) :]
+    return (Path(companion.place) / f"{stem_of(Path(copy.output))}{endings}").as_posix()
+
+
 def _carry(companion: Companion, task: Task, copy: Copy, order: Order) -> None:
     """Copy a file that goes with an image, whole or not at all, under the name of a copy and with its own endings."""
-    folder = order.destination / companion.place
-    folder.mkdir(parents=True, exist_ok=True)
-    endings = companion.path.name[len(stem_of(Path(task.source.place))) :]
-    target = folder / f"{stem_of(Path(copy.output))}{endings}"
+    target = order.destination / carried_place(companion, task.source, copy)
+    target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
     shutil.copyfile(companion.path, draft)
     draft.replace(target)

@@ -42,7 +42,11 @@ def on_threads(
 
 
 def on_cluster(
-    function: Callable[[Task], Result], tasks: Sequence[Task], scheduler: str, seconds: float = 10.0
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    scheduler: str,
+    lost: Callable[[Task, BaseException], Result],
+    seconds: float = 10.0,
 ) -> Generator[Result, None, None]:
     """Results as they come from a Dask cluster; a task whose worker dies is given to another.
 
@@ -52,8 +56,10 @@ def on_cluster(
         Both are pickled; the workers see the same files by the same paths.
     scheduler
         Address, such as ``tcp://host:8786``.
+    lost
+        Result of a task whose workers died every time.
     seconds
-        How long to wait for it.
+        How long to wait for the cluster.
 
     Raises
     ------
@@ -74,8 +80,10 @@ def on_cluster(
         ) from error
     with client:
         futures = client.map(partial(_on_worker, function), tasks, pure=False, retries=2)
-        for _, result in completed(futures, with_results=True):  # type: ignore[no-untyped-call]
-            yield result
+        task_of = {future.key: task for future, task in zip(futures, tasks, strict=True)}
+        for future in completed(futures):  # type: ignore[no-untyped-call]
+            died = future.exception()
+            yield future.result() if died is None else lost(task_of[future.key], died)
 
 
 def _on_worker(function: Callable[[Task], Result], task: Task) -> Result:

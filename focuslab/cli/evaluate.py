@@ -20,7 +20,7 @@ def evaluate(
         typer.Option(help="How the stacks are stored; simulated: from sharp images by the optics given."),
     ] = "auto",
     pattern: Annotated[str | None, typer.Option(help="File names of single planes, e.g. '{well}_z{z}.tif'.")] = None,
-    files: Annotated[str, typer.Option(help="Which files below the folder.")] = "**/*.tif*",
+    files: Annotated[str, typer.Option(help="Which files below the folder: a glob.")] = "**/*",
     channel: Annotated[int, typer.Option(min=0, help="Channel.")] = 0,
     focus: Annotated[int | None, typer.Option(min=0, help="Plane in focus; found by sharpness if not given.")] = None,
     planes: Annotated[str | None, typer.Option(help="first:last:step of the planes used.")] = None,

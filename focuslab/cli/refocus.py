@@ -66,7 +66,7 @@ def refocus(
     """Deblur (or blur) images: by a shift, or to the sharpest."""
     from focuslab.models.zoo import load_model
     from focuslab.refocusing import Engine, RefocusRequest
-    from focuslab.refocusing.batch import batch_steps, copy_plates, summary
+    from focuslab.refocusing.batch import batch_steps, copy_plates, made_before, summary
 
     opt.refuse_unheard(pattern, axes=axes, focus_axis=focus_axis, series=series, rgb=rgb)
     request = RefocusRequest(
@@ -93,8 +93,8 @@ def refocus(
         return opt.open_stack(path, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series, **optics)
 
     jobs = _jobs(inputs, output, pattern, files, opened, optics)
-    if skip_existing:  # a result is there as a whole or not at all
-        every, jobs = jobs, [job for job in jobs if not job.target.exists()]
+    if skip_existing:  # a result is there as a whole or not at all; one of another request is told
+        every, jobs = jobs, [job for job in jobs if not made_before(job, request, engine)]
         if len(jobs) < len(every):
             errors.print(f"{len(every) - len(jobs)} of {len(every)} results are there already.", style="yellow")
             copy_plates(every)  # which a run that was broken off had no time to do

@@ -1,6 +1,7 @@
 """Many images through one engine, each into its own file; one that fails is reported and the others go on."""
 
 import contextlib
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -27,6 +28,7 @@ __all__ = [
     "copy_plates",
     "files_in",
     "jobs_of",
+    "made_before",
     "summary",
     "unexpected",
 ]
@@ -164,6 +166,20 @@ def batch_steps(
         yield BatchProgress(i + 1, len(jobs), outcomes[-1])
     copy_plates(jobs)
     return outcomes
+
+
+def made_before(job: Job, request: RefocusRequest, engine: Engine) -> bool:
+    """Whether the result of a job is there, and its record, if it has one, is of the same request and model."""
+    if not job.target.exists():
+        return False
+    try:
+        record = json.loads(sidecar_path(job.target).read_text(encoding="utf-8"))
+        made = record["request"], record["way"], record["model"]["sha256"]
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):  # of something else
+        return False
+    return made == (request.said, request.way, engine.model.identity["sha256"])
 
 
 def unexpected(name: str, error: Exception) -> FocusLabError:

@@ -85,6 +85,12 @@ class RefocusRequest:
                     "The sign of defocus cannot be known from one plane and is not needed."
                 )
 
+    @property
+    def said(self) -> dict[str, float | int | bool]:
+        """What is asked for, without what was left open and without the way."""
+        every = {name: getattr(self, name) for name in self.__slots__ if name != "way"}
+        return {name: value for name, value in every.items() if value is not None and value is not False}  # 0 is said
+
     def check(self, stack: FocalStack, optics: dict[int, Optics | None]) -> None:
         """Check the request against a stack before any work.
 

@@ -90,11 +90,11 @@ def refocus_steps(
         for count in fill(out, stack, plane.index, render, tally, plan, keep_nan=keep_nan):
             done += count
             yield Progress(done, total)
-    said = {name: getattr(request, name) for name in request.__slots__}
-    asked = {name: value for name, value in said.items() if value is not None and value is not False}  # 0 is said
-    way, seconds = asked.pop("way"), round(time.monotonic() - began, 2)
+    seconds = round(time.monotonic() - began, 2)
     records = [_plane_record(p, request) for p in plan.planes]
-    return provenance_of("refocus", stack, engine, plan, tally, request=asked, way=way, seconds=seconds, planes=records)
+    return provenance_of(
+        "refocus", stack, engine, plan, tally, request=request.said, way=request.way, seconds=seconds, planes=records
+    )
 
 
 def _renderer(stack: FocalStack, plane: PlanePlan, engine: Engine, way: Way) -> Render:

@@ -107,7 +107,7 @@ class StackSource(Section):
     layout: Literal["bbbc006", "stacks", "pattern", "simulated"] = Field(
         description="BBBC006 folders, one file per stack, one file per plane, or simulated from the specimens"
     )
-    files: str = Field(default="**/*.tif*", description="glob below the data folder, for layout stacks")
+    files: str = Field(default="**/*", description="glob below the data folder, for layout stacks")
     pattern: str | None = Field(default=None, description="as for --pattern, for layout pattern")
     planes: tuple[int, int, int] | None = Field(default=None, description="first, last and step of the planes used")
     channel: int = Field(default=0, ge=0)

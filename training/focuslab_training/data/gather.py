@@ -22,7 +22,7 @@ from focuslab_training.data.field import Field, selected, sharpness_of
 from focuslab_training.data.fits import fit_levels, fit_thickness
 from focuslab_training.data.layouts import Candidate, chosen_planes, list_candidates
 from focuslab_training.data.specimens import SpecimenPool
-from focuslab_training.sections import StackSource
+from focuslab_training.sections import WIDEST_LEVEL, StackSource
 
 __all__ = ["Gathered", "gather_fields"]
 
@@ -95,6 +95,11 @@ def _field(candidate: Candidate, source: StackSource) -> Field:
         levels = fit_levels(part, focus, optics, focus_px)
     else:
         levels = tuple(optics.radius_px(step * (z - planes[focus])) for z in planes)
+    if max(levels) > WIDEST_LEVEL:
+        raise ImageError(
+            f"Its planes are up to {max(levels):.0f} px of blur out of focus, more than {WIDEST_LEVEL:g} px, which are "
+            "known: choose planes nearer to focus (stacks.planes of a recipe, --planes of evaluate), or bin the images."
+        )
     shares = "" if source.columns == (0.0, 1.0) else "[{:g}:{:g}]".format(*source.columns)
     return Field(candidate.name + shares, candidate.unit, candidate.well, part, focus, levels, optics)
 

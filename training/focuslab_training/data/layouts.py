@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from focuslab.calibration import Calibration
 from focuslab.errors import ImageError, RequestError
-from focuslab.io import read
+from focuslab.io import images_of, read, well_of
 from focuslab.io.pattern import files_of_pattern, stack_of_files, well_in
 from focuslab.optics import Optics
 from focuslab.refocusing.screen import Wells
@@ -113,10 +113,10 @@ def _joined(name: str, files: dict[int, Path], every: list[int], channel: int) -
 
 
 def _stacks(source: StackSource, data: Path) -> Iterator[Candidate]:
-    for path in sorted(data.glob(source.files)):
-        if path.is_file():
-            name = path.relative_to(data).as_posix()
-            yield Candidate(name, name, Wells().of(path.name)[0], source.channel, partial(read, path))
+    for path in images_of(data, source.files):
+        name = path.relative_to(data).as_posix()
+        well = (well_of(path) or Wells().of(path.name))[0]
+        yield Candidate(name, name, well, source.channel, partial(read, path))
 
 
 def _pattern(source: StackSource, data: Path) -> Iterator[Candidate]:

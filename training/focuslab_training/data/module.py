@@ -25,6 +25,8 @@ from focuslab_training.recipe import Part, Recipe
 
 __all__ = ["DataSet", "Source", "StreamModule", "open_data"]
 
+_HELD_OUT = 8  # of so many specimens beside recorded stacks one is kept for validation
+
 
 class Source(Protocol):
     """Makes the batch of a step."""
@@ -81,11 +83,14 @@ class DataSet:
         return self._specimens("train").names if self.recipe.needs_specimens else []
 
     def _specimens(self, part: str) -> SpecimenPool:
-        """Specimens of one part of the split; beside recorded stacks, which were not made of them, all."""
+        """Specimens of a part of the split; beside recorded stacks, which were not made of them, of their own split."""
         if self.gathered is None:
             return self.specimens.part(set(getattr(self.split, part)))
         made_of = {field.unit for field in self.fields(part)} & set(self.specimens.names)
-        return self.specimens.part(made_of) if made_of else self.specimens
+        if made_of or len(self.specimens.names) < _HELD_OUT:
+            return self.specimens.part(made_of) if made_of else self.specimens
+        held_out = set(self.specimens.names[::_HELD_OUT])
+        return self.specimens.part(set(self.specimens.names) - held_out if part == "train" else held_out)
 
     def source(self, network: Part, part: str, device: torch.device | None = None) -> Source:
         """Batches of one part of the split for one of the networks; simulated planes are made on a device."""

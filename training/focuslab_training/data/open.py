@@ -1,5 +1,6 @@
 """From what a user says of a folder to a source of focal stacks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,10 @@ def specimens_in(source: StackSource, data: Path, files: str) -> SpecimenPool:
     if source.layout != "simulated":
         return SpecimenPool(())
     images = ImageSource(name=data.name, files=files, licence="the user's")
-    return load_specimens(Recipe(name="evaluation", images=(images,), phantoms=PhantomSource(count=0)), data)
+    pool = load_specimens(Recipe(name="evaluation", images=(images,), phantoms=PhantomSource(count=0)), data)
+    # A recipe gives its images another first name: they are known by their files.
+    groups = [(w, tuple(replace(s, name=s.name.partition("/")[2]) for s in group)) for w, group in pool.groups]
+    return replace(pool, groups=tuple(groups))
 
 
 def _numbers(text: str, kind: type, what: str, count: int) -> tuple[Any, ...]:

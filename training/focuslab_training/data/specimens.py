@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from focuslab.errors import FocusLabError, RequestError
-from focuslab.io import read
+from focuslab.io import images_of, read
 from focuslab.optics import PHANTOMS, mirror_pad, phantom
 from focuslab_training.recipe import Recipe
 from focuslab_training.sections import ImageSource, PhantomSource
@@ -35,7 +35,7 @@ _SMALLEST = 64  # px
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Specimen:
-    """Linear light: where it is from, its shape (Y, X), how it is had. Parts and binnings of one file share a name."""
+    """Linear light: where it is from, its shape (Y, X), how it is had. Parts and binnings of a file share a name."""
 
     name: str
     shape: tuple[int, int]
@@ -126,7 +126,7 @@ def load_specimens(recipe: Recipe, data: Path | None) -> SpecimenPool:
 def _found(source: ImageSource, data: Path, skipped: list[str]) -> list[Specimen]:
     found: list[Specimen] = []
     before = len(skipped)
-    for path in sorted(data.glob(source.files)):
+    for path in images_of(data, source.files):
         if any(fnmatch(path.name, pattern) for pattern in source.leave_out):
             continue
         try:
@@ -142,7 +142,9 @@ def _found(source: ImageSource, data: Path, skipped: list[str]) -> list[Specimen
             skipped.append(f"{path.name}: specimens have {_SMALLEST} x {_SMALLEST} px or more, got {height} x {width}.")
         for i, bins in product(np.linspace(0, len(every) - 1, min(len(every), _PLANES)).astype(int), fitting):
             make = partial(_read_light, path, every[i], width, bins)
-            found.append(Specimen(f"{source.name}/{path.name}", (height // bins, width // bins), make))
+            found.append(
+                Specimen(f"{source.name}/{path.relative_to(data).as_posix()}", (height // bins, width // bins), make)
+            )
     if not found:
         mine = skipped[before:]
         reason = f"the first of {len(mine)}: {mine[0]}" if mine else f"nothing matches {source.files}"

@@ -30,7 +30,12 @@ class Split:
     def has_trained(self, name: str, unit: str) -> bool:
         """Whether a field of that name, or anything else of its image or file, was trained on, ever."""
         trained = _by_image((*self.train, *self.before))
-        return _overlaps(name, trained) or (0.0, 1.0) in trained.get(unit, ())
+        stem, _ = _columns(name)
+        alike = {other: parts for other, parts in trained.items() if _same_file(other, stem) or _same_file(other, unit)}
+        return any(
+            _overlaps(name, {stem: parts}) or (_same_file(other, unit) and (0.0, 1.0) in parts)
+            for other, parts in alike.items()
+        )
 
     def write(self, folder: Path) -> None:
         """Write `split.json` into a folder."""
@@ -94,6 +99,11 @@ def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0, seen:
         return tuple(sorted(name for name in groups if groups[name] in chosen))
 
     return Split(names(set(units) - test - validation), names(validation), names(test), tuple(sorted(seen)))
+
+
+def _same_file(a: str, b: str) -> bool:
+    """Whether two paths may be of one file, seen from different folders: the shorter is the end of the longer."""
+    return f"/{a}".endswith(f"/{b}") or f"/{b}".endswith(f"/{a}")
 
 
 def _columns(name: str) -> tuple[str, tuple[float, float]]:
