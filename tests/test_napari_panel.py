@@ -193,6 +193,52 @@ def test_a_typed_distance_stays_one_when_the_microscope_is_corrected(qtbot: Any)
     assert box.level_px == 5.0, "px are px"
 
 
+def test_a_shift_stays_the_same_blur_in_another_unit(qtbot: Any) -> None:
+    from focuslab_napari.shift_box import ShiftBox
+
+    box, trained = ShiftBox(), (0.0, 45.0)
+    qtbot.addWidget(box)
+    box.show_plane((0,), None, trained)
+    box.slider.set_value(-3.0)
+    box.show_plane((0,), OPTICS, trained)
+    assert box.slider.value == pytest.approx(-OPTICS.defocus_um(3.0), abs=0.02)
+    box.show_plane((0,), OPTICS.replace(na=0.4), trained)
+    assert box.slider.value == pytest.approx(-OPTICS.defocus_um(3.0), abs=0.02), "um stay um"
+    box.show_plane((0,), None, trained)
+    assert box.slider.value == pytest.approx(-3.0 * 0.4 / 0.5, rel=0.1)
+
+
+def test_the_viewer_keeps_its_keys_and_its_selection(viewer: Any, qtbot: Any) -> None:
+    labels, own = viewer.add_labels(np.zeros((192, 192), int)), lambda _: None
+    viewer.bind_key("B", own)
+    made, other = RefocusPanel(viewer), RefocusPanel(viewer)
+    viewer.add_image(STACK[2], scale=(0.645, 0.645), units="um", axis_labels=("y", "x"))
+    viewer.layers.selection.active = labels
+    qtbot.waitUntil(lambda: made.preview.layer is not None and not made.preview.busy, timeout=120_000)
+    assert viewer.layers.selection.active is labels and set(viewer.layers.selection) == {labels}
+    made.close_panel()
+    taken = viewer.bind_key("B", None)
+    assert taken is not own, "the other panel has it"
+    viewer.bind_key("B", taken)
+    other.close_panel()
+    assert viewer.bind_key("B", None) is own
+    qtbot.waitUntil(lambda: made.preview._worker is None and other.preview._worker is None, timeout=60_000)
+
+
+def test_two_planes_of_another_time_point_are_others(qtbot: Any) -> None:
+    from focuslab_napari.session import LevelFound
+    from focuslab_napari.two_planes_box import TwoPlanesBox
+
+    box = TwoPlanesBox()
+    qtbot.addWidget(box)
+    box.show_stack(3)
+    for plane, level in ((0, 3.0), (1, 6.0)):
+        box.tell(plane, (0, None), LevelFound((0, plane), level, None, None))
+    assert "A is 3.0 px" in box.about.text()
+    box.tell(0, (1, None), LevelFound((1, 0), 5.0, None, None))
+    assert "px out of focus" not in box.about.text(), "the level of B is not known there"
+
+
 def test_the_preview_follows_the_looks_of_its_layer(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
     layer = viewer.add_image(STACK[1], name="a", **{**SPACE, "scale": (0.645, 0.645), "axis_labels": ("y", "x")})
     type_optics(panel, na=0.5, wavelength_um=0.461)

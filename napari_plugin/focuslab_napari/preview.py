@@ -155,6 +155,8 @@ class LivePreview(QObject):
         bins = request.bins(counts)
         where = corner_place(source, request.corner(counts) + np.array([0, bins * cut]), bins)
         if self.layer is None or self.layer not in self.viewer.layers:
+            selection = self.viewer.layers.selection
+            active, chosen = selection.active or source, set(selection) or {source}
             self.layer = self.viewer.add_image(
                 part,
                 name=NAME,
@@ -165,7 +167,9 @@ class LivePreview(QObject):
                 metadata={"focuslab": {"preview": source.unique_id}},
                 **where,
             )
-            self.viewer.layers.selection.active = source
+            selection.intersection_update(chosen)
+            selection.update(chosen)
+            selection.active = active  # whatever the user is at, a label being painted for instance
         else:
             self.layer.visible = True
             self.layer.data = part

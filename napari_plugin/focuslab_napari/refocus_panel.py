@@ -146,6 +146,7 @@ class RefocusPanel(Panel):
         for event, action in self._events():
             event.connect(action)
             self.when_closed(lambda event=event, action=action: event.disconnect(action))
+        self._bound: dict[str, Any] = {}
         self._keys(bind=True)
         self.when_closed(
             self.applying.close_events,
@@ -163,10 +164,18 @@ class RefocusPanel(Panel):
         return [(camera, self._camera_moved), (dims.current_step, changed), (dims.ndisplay, changed)]
 
     def _keys(self, *, bind: bool) -> None:
+        """Take the keys of this panel, or give them back to whom they belonged."""
         actions: dict[str, Any] = {key: lambda _, n=n: self.shift.slider.step(n) for key, n in _KEYS.items()}
         actions["B"] = lambda _: self.compare.toggle()
         for key, action in actions.items():
-            self.viewer.bind_key(key, action if bind else None, overwrite=True)
+            if bind:
+                before = self.viewer.bind_key(key, None)
+                action.before = getattr(before, "before", before)  # not that of another panel
+                self._bound[key] = action
+                self.viewer.bind_key(key, action)
+            else:
+                present, own = self.viewer.bind_key(key, None), self._bound[key]
+                self.viewer.bind_key(key, own.before if present is own else present)  # another panel may have taken it
 
     def _index(self) -> tuple[int, ...]:
         """Index of the plane on screen in the stack."""
@@ -225,7 +234,8 @@ class RefocusPanel(Panel):
     def _level_found(self, found: LevelFound) -> None:
         image = self.images.image
         if image is not None and "Z" in image.stack.axes:
-            self.pair.tell(image.stack.position(found.index, "Z"), found)
+            field = [image.stack.position(found.index, axis) for axis in "TC"], found.optics
+            self.pair.tell(image.stack.position(found.index, "Z"), field, found)
         self.shift.tell(found)
 
     def _drawn(self, made: Any) -> None:

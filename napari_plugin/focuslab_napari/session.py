@@ -146,13 +146,10 @@ class Session:
             yield made
 
     def _steps(self, request: ViewRequest) -> "Iterator[LevelFound | Encoding | Picture]":
-        from focuslab.refocusing.plan import SMALLEST
+        from focuslab.refocusing.plan import check_size
 
         stack = request.image.stack
-        if min(stack.plane_shape) < SMALLEST:
-            raise RequestError(
-                f"This image is {stack.plane_shape[0]} x {stack.plane_shape[1]} px: at least {SMALLEST} are needed."
-            )
+        check_size(stack)
         self._drop_others(request.content)
         engine = self.engine(request.model, request.device)
         known = []

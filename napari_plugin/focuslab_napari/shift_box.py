@@ -1,5 +1,6 @@
 """The slider: how far to move the plane on screen, in um where the image is calibrated, else in px of blur."""
 
+import math
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
@@ -118,9 +119,12 @@ class ShiftBox(QWidget):
         """Turn to another plane or another microscope."""
         if (index, optics, trained) == (self._index, self.optics, self._trained):
             return
+        shift_px, unit = self._px(self.slider.value), self.unit
         self._index, self.optics, self._trained = index, optics, trained
         self._level_px, self.estimate = self.typed_level(index), None
         self._set_range()
+        if self.unit != unit:  # the same blur, in other words
+            self.slider.set_value(math.copysign(self._shown(abs(shift_px)), shift_px))
 
     def tell(self, found: LevelFound) -> None:
         """Show the level of the plane on screen."""
@@ -158,6 +162,10 @@ class ShiftBox(QWidget):
         """Forget all typed levels: another image is shown."""
         self.typed.clear()
         self._level_px = None
+
+    def _px(self, shown: float) -> float:
+        """Shift of the slider in px of blur."""
+        return shown if self.optics is None else math.copysign(self.optics.radius_px(abs(shown)), shown)
 
     def _shown(self, level_px: float) -> float:
         return level_px if self.optics is None else self.optics.defocus_um(level_px)

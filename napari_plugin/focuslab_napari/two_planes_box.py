@@ -1,5 +1,7 @@
 """Two planes of a stack, and t on the line through them: 0 is A, 1 is B, outside is extrapolation."""
 
+from typing import Any
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QSpinBox, QWidget
 
@@ -32,6 +34,7 @@ class TwoPlanesBox(QWidget):
         self.slider.setToolTip("Green is between the planes, orange beyond them")
         self._planes = 0
         self._levels: dict[int, float] = {}
+        self._field: Any = None
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Plane A", self.a)
@@ -56,6 +59,7 @@ class TwoPlanesBox(QWidget):
     def show_stack(self, planes: int) -> None:
         """Turn to a stack of so many focal planes."""
         self._planes = planes
+        self._field = None
         self._levels.clear()
         for box in (self.a, self.b):
             box.blockSignals(True)
@@ -66,8 +70,11 @@ class TwoPlanesBox(QWidget):
         self.setEnabled(planes > 1)
         self._say()
 
-    def tell(self, plane: int, found: LevelFound) -> None:
-        """Learn the level of a plane."""
+    def tell(self, plane: int, field: Any, found: LevelFound) -> None:
+        """Learn the level of a plane of a field: of one channel and time point, by one microscope."""
+        if field != self._field:
+            self._field = field
+            self._levels.clear()
         self._levels[plane] = found.level_px
         self._say()
 
