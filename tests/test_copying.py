@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from focuslab.models import copying, frontend
-from focuslab.models.copying import Told, copied, measured
+from focuslab.models.copying import PlaneConditions, copied, measured
 from focuslab.models.explain import explain
 from focuslab.models.frontend import NoFrontEnd, PhysicsFrontEnd, noise_sigma
 from focuslab.models.light import continued
@@ -39,7 +39,7 @@ def test_iterations_end_where_nothing_was_recorded_and_the_copies_stay(
     margin = maker.radius(LEVEL, RUNGS)
     wide, edge = mirror_pad(plane, margin + HALO), margin + HALO
     recorded = (slice(edge, edge + SIDE), slice(edge, edge + SIDE))
-    told, sides, light_copies = Told(optics, LEVEL, 0.01), [], frontend.light_copies
+    told, sides, light_copies = PlaneConditions(optics, LEVEL, 0.01), [], frontend.light_copies
 
     def watched(optics: Optics, light: torch.Tensor, *rest: object) -> object:
         sides.append(light.shape[-1])
@@ -61,7 +61,9 @@ def test_iterations_end_where_nothing_was_recorded_and_the_copies_stay(
 
 def test_without_a_front_end_there_is_the_plane_alone(plane: torch.Tensor, optics: Optics) -> None:
     everything = (slice(None), slice(None))
-    seen = copied(plane, everything, Told(optics, LEVEL, torch.tensor([0.01, 0.02])), NoFrontEnd(), (0.0,), 0)
+    seen = copied(
+        plane, everything, PlaneConditions(optics, LEVEL, torch.tensor([0.01, 0.02])), NoFrontEnd(), (0.0,), 0
+    )
     assert torch.equal(seen.plane, plane) and not seen.copies.deconvolved
     assert seen.condition[:, 2].tolist() == pytest.approx([0.01, 0.02]) and len(seen.condition) == 2
 

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from focuslab.errors import ImageError, RequestError
-from focuslab.refocusing.intensity import finite
+from focuslab.refocusing.intensity import finite, stored
 
-__all__ = ["RandomTransform", "as_counts"]
+__all__ = ["RandomTransform"]
 
 Parameters = TypeVar("Parameters")
 Image = TypeVar("Image", NDArray[Any], torch.Tensor)
@@ -85,7 +85,7 @@ class RandomTransform(ABC, Generic[Parameters]):
         flat = array.ndim == 2
         channels = array[None] if flat else np.moveaxis(array, -1, 0) if self.channels_last else array
         filled = np.stack([finite(channel, keep_nan=True) for channel in channels])
-        made = as_counts(self.render(filled, parameters), array.dtype)
+        made = stored(self.render(filled, parameters), array.dtype)
         if array.dtype.kind == "f":  # what is not known is not known afterwards
             made = np.where(np.isfinite(channels), made, channels)
         made = made[0] if flat else np.moveaxis(made, 0, -1) if self.channels_last else made
@@ -112,11 +112,3 @@ class RandomTransform(ABC, Generic[Parameters]):
             entropy = drawn if self.seed is None else [self.seed, *drawn]
             self._random, self._process = np.random.default_rng(entropy or None), os.getpid()
         return self._random
-
-
-def as_counts(picture: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A picture in a dtype: rounded and clipped to whole numbers where they are."""
-    if dtype.kind in "ui" and picture.dtype != dtype:
-        limits = np.iinfo(dtype)
-        picture = np.rint(picture).clip(limits.min, limits.max)
-    return picture.astype(dtype, copy=False)

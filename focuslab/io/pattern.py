@@ -6,6 +6,7 @@ stack; ``{}`` matches text that is ignored.
 
 import re
 from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from focuslab.pixels import LazyPixels, Region
 from focuslab.stack import FocalStack
 
 __all__ = ["files_of_pattern", "read_pattern", "regex_of", "stack_of_files", "well_in"]
+
+_OPENED = 64  # files of a stack that are kept open, see `OpenFiles`
 
 
 def read_pattern(folder: str | Path, pattern: str) -> dict[str, FocalStack]:
@@ -171,14 +174,15 @@ class _Files(LazyPixels):
         dtype: np.dtype[Any],
         pixel_size_um: float | None,
     ) -> None:
-        self._files, self.shape, self.dtype, self._pixel_size_um = files, shape, dtype, pixel_size_um
+        self._files, self.shape, self.dtype = files, shape, dtype
+        self._open = lru_cache(maxsize=_OPENED)(partial(read, pixel_size_um=pixel_size_um))
 
     def _read(self, region: Region) -> NDArray[Any]:
         picks = [range(n)[part] for n, part in zip(self.shape, region, strict=True)]
         planes = np.empty([len(p) for p in picks], self.dtype)
         for where in np.ndindex(planes.shape[:-2]):
             path = self._files[tuple(p[k] for p, k in zip(picks, where, strict=False))]
-            stack = read(path, pixel_size_um=self._pixel_size_um)
+            stack = self._open(path)
             if stack.shape != self.shape[-2:] or stack.dtype != self.dtype:
                 raise ImageError(
                     f"{path.name} is {stack.shape} {stack.dtype}, the first plane of its stack "

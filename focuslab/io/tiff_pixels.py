@@ -22,6 +22,7 @@ __all__ = ["TiffPixels"]
 
 _OPEN = OpenFiles()
 _LARGEST_SEGMENT = 1 << 30  # bytes decoded at once
+_LARGEST_KEPT = 1 << 27
 
 
 class TiffPixels(LazyPixels):
@@ -47,6 +48,7 @@ class TiffPixels(LazyPixels):
         self._several = not self._samples and series.keyframe.ndim > 2
         self._page_ndim = series.keyframe.ndim if self._several else 3 if self._samples else 2
         weakref.finalize(self, tiff.close)
+        self._last: tuple[Any, NDArray[Any] | None] = None, None
         self._mapped = self._map()
         self._maps = self._mapped is not None
         if not self._maps:
@@ -145,8 +147,7 @@ class TiffPixels(LazyPixels):
             for j in range(y0 // tall, -(-y1 // tall)):
                 for i in range(x0 // wide, -(-x1 // wide)):
                     number = (sample * down + j) * across + i
-                    data = self._segment(page, number)
-                    block = self._decode(frame, data, number, page)
+                    block = self._block(page, number)
                     if block is None:
                         continue
                     ya, yb = max(y0, j * tall), min(y1, j * tall + block.shape[1])
@@ -161,6 +162,15 @@ class TiffPixels(LazyPixels):
         if not self._samples:
             return out[..., 0]
         return np.moveaxis(out[..., samples], -1, 0) if self._samples_first else out[..., samples]
+
+    def _block(self, page: Any, number: int) -> NDArray[Any] | None:
+        """One strip or tile, decoded; the last one is kept, which a file of few strips is asked for again and again."""
+        last, block = self._last
+        if (key := (page.parent.filehandle.path, page.dataoffsets[number])) != last:
+            block = self._decode(page.keyframe, self._segment(page, number), number, page)
+            if block is None or block.nbytes <= _LARGEST_KEPT:
+                self._last = key, block
+        return block
 
     def _whole(self, page: Any, number: int) -> NDArray[Any]:
         try:

@@ -17,11 +17,11 @@ from focuslab.models.light import Window, continued
 from focuslab.models.networks import conditions
 from focuslab.optics import Optics, crop
 
-__all__ = ["CopiedPlane", "Told", "copied", "measured"]
+__all__ = ["CopiedPlane", "PlaneConditions", "copied", "measured"]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PlaneConditions:
     """What a model is told of planes (B, 1, Y, X) of one microscope at one level.
 
     Attributes
@@ -64,16 +64,22 @@ class CopiedPlane:
         return replace(self, plane=self.plane.to(device), copies=copies, condition=self.condition.to(device))
 
 
-def measured(plane: Tensor, optics: Optics, level_px: float, doubt: float = 0.0) -> Told:
+def measured(plane: Tensor, optics: Optics, level_px: float, doubt: float = 0.0) -> PlaneConditions:
     """Noise and floor of normalised planes (B, 1, Y, X), recorded pixels only, at a level, see `explain`."""
     noise = noise_sigma(plane)
     said = explain_each(plane[:, 0], optics, level_px, noise.tolist())
     surplus, floor = torch.tensor([(e.surplus, e.floor) for e in said], device=plane.device).unbind(1)
-    return Told(optics, level_px, noise * surplus, floor.view(-1, 1, 1, 1), doubt)
+    return PlaneConditions(optics, level_px, noise * surplus, floor.view(-1, 1, 1, 1), doubt)
 
 
 def copied(
-    plane: Tensor, recorded: Window, told: Told, maker: FrontEnd, rungs: tuple[float, ...], margin: int, halo: int = 0
+    plane: Tensor,
+    recorded: Window,
+    known: PlaneConditions,
+    maker: FrontEnd,
+    rungs: tuple[float, ...],
+    margin: int,
+    halo: int = 0,
 ) -> CopiedPlane:
     """What the network takes of planes.
 
@@ -83,7 +89,7 @@ def copied(
         (B, 1, Y, X), normalised, mirrored outside the image; float64 planes stay so.
     recorded
         Rows and columns of the image in it.
-    told
+    known
         What is known of it.
     maker, rungs
         Front end, and blur levels of its ladder, px.
@@ -92,13 +98,13 @@ def copied(
     halo
         Further pixels, a multiple of 8, that only the network looks at.
     """
-    optics, level, shape = told.optics, told.level_px, (plane.shape[-2], plane.shape[-1])
+    optics, level, shape = known.optics, known.level_px, (plane.shape[-2], plane.shape[-1])
     # Iterations reach far for a tile to be what the whole is; beyond a border there is nothing to agree with.
     worth = _grown(recorded, halo + maker.reach(level, rungs), shape)
     inside = (_within(recorded[0], worth[0], shape[0]), _within(recorded[1], worth[1], shape[1]))
-    plane = continued(beyond_border(plane[..., *worth], inside, optics, level, told.floor), worth, shape)
-    copies = maker.copies(plane.float(), level, told.noise, rungs, margin=margin, floor=told.floor, worth=worth)
-    return CopiedPlane(crop(plane, margin), copies, conditions(optics, level, told.noise, told.doubt, plane.device))
+    plane = continued(beyond_border(plane[..., *worth], inside, optics, level, known.floor), worth, shape)
+    copies = maker.copies(plane.float(), level, known.noise, rungs, margin=margin, floor=known.floor, worth=worth)
+    return CopiedPlane(crop(plane, margin), copies, conditions(optics, level, known.noise, known.doubt, plane.device))
 
 
 def _grown(window: Window, by: int, shape: tuple[int, int]) -> Window:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from focuslab.models.bundle import Model
-from focuslab.models.copying import Told, copied
+from focuslab.models.copying import PlaneConditions, copied
 from focuslab.models.frontend import LADDER, FrontEnd, PhysicsFrontEnd, exact_rungs, front_end
 from focuslab.models.latent import LatentCode, along_line, keeps_remainder
 from focuslab.optics import Optics, crop
@@ -63,9 +63,9 @@ class PlaneFacts:
     surplus: float = 1.0
 
     @property
-    def told(self) -> Told:
+    def conditions(self) -> PlaneConditions:
         """What the model is told of it."""
-        return Told(self.optics, self.level_px, self.noise, self.floor, self.doubt)
+        return PlaneConditions(self.optics, self.level_px, self.noise, self.floor, self.doubt)
 
 
 class Engine:
@@ -120,7 +120,7 @@ class Engine:
         network = self.model.autoencoder
         with torch.inference_mode():
             light = without_spots(plane, facts.optics, facts.level_px, facts.noise)
-            seen = copied(light, region.recorded, facts.told, physics, rungs, margin, network.halo)
+            seen = copied(light, region.recorded, facts.conditions, physics, rungs, margin, network.halo)
             with torch.autocast(self.device.type, self.dtype, enabled=self._fast):
                 code, direction = network.encode(
                     seen.plane, seen.copies, seen.condition, margin=network.encoder_halo, remainder=remainder

@@ -81,9 +81,9 @@ class Sharpest(nn.Module):
         padded = mirror_pad(plane, edge + _STRIDE)
         bottom, right = (n - _STRIDE + some for n, some in zip(padded.shape[-2:], more, strict=True))
         padded = padded[..., _STRIDE:bottom, _STRIDE:right]
-        told = measured(plane, self.optics, level, doubt)
+        conditions = measured(plane, self.optics, level, doubt)
         recorded = (slice(edge, edge + height), slice(edge, edge + width))
-        seen = copied(padded, recorded, told, maker, rungs, margin, network.halo)
+        seen = copied(padded, recorded, conditions, maker, rungs, margin, network.halo)
         code, direction = network.encode(seen.plane, seen.copies, seen.condition, margin=network.encoder_halo)
         picture = crop(network.decode(along_line(code, direction, -level)), network.decoder_halo)
         return picture[..., :height, :width]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import focuslab
 from focuslab.errors import DeviceError, out_of_memory
 from focuslab.refocusing.engine import Engine
-from focuslab.refocusing.intensity import finite
+from focuslab.refocusing.intensity import finite, stored
 from focuslab.refocusing.masks import unmasked
 from focuslab.refocusing.plan import StackPlan
 from focuslab.refocusing.tiling import GRID, Tile, tiles
@@ -50,13 +50,10 @@ class Tally:
         Pixels that are not `known` stay what they were `before`.
         """
         dtype = np.dtype(out.dtype)
-        limits = np.iinfo(dtype) if dtype.kind in "ui" else np.finfo(dtype)
-        low, high = float(limits.min), float(limits.max)
-        picture = np.rint(picture) if dtype.kind in "ui" else picture
-        self.saturated += int(((picture > limits.max) & known).sum())
-        self.darkened += int(((picture < low) & known).sum())
-        top = np.nextafter(high, 0) if high > limits.max else high  # 2**64 - 1 is no float
-        made = np.where(picture >= limits.max, limits.max, picture.clip(low, top).astype(dtype)).astype(dtype)
+        limits, half = (np.iinfo(dtype), 0.5) if dtype.kind in "ui" else (np.finfo(dtype), 0.0)
+        self.saturated += int(((picture > limits.max + half) & known).sum())
+        self.darkened += int(((picture < limits.min - half) & known).sum())
+        made = stored(picture, dtype)
         out[index] = made if known.all() else np.where(known, made, before)
         self.light_in += float(before[known].sum(dtype=np.float64))
         self.light_out += float(made[known].sum(dtype=np.float64))

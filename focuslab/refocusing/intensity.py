@@ -17,7 +17,7 @@ from focuslab.errors import ImageError
 from focuslab.refocusing.sampling import sample_plane
 from focuslab.stack import FocalStack
 
-__all__ = ["IntensityMap", "finite", "intensity_of", "measure_map"]
+__all__ = ["IntensityMap", "finite", "intensity_of", "measure_map", "stored"]
 
 _BUDGET = 4 << 20  # pixels of a stack that its intensity map is measured on
 _SEARCHED = 64 << 20  # pixels of a plane that are searched for light where those are all alike
@@ -57,6 +57,17 @@ class IntensityMap:
     def counts(self, normalised: NDArray[Any]) -> NDArray[Any]:
         """Normalised intensity back to counts, float64."""
         return normalised.astype(np.float64) * self.scale + self.dark
+
+
+def stored(picture: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A picture as a type of pixels holds it: rounded where that is of whole numbers, clipped to what it can say."""
+    if picture.dtype == dtype:
+        return picture
+    limits = np.iinfo(dtype) if dtype.kind in "ui" else np.finfo(dtype)
+    low, high = float(limits.min), float(limits.max)
+    picture = np.rint(picture) if dtype.kind in "ui" else picture
+    top = np.nextafter(high, 0) if high > limits.max else high  # 2**64 - 1 is no float
+    return np.where(picture >= limits.max, limits.max, picture.clip(low, top).astype(dtype)).astype(dtype)
 
 
 def measure_map(stack: FocalStack, planes: Sequence[tuple[int, ...]]) -> IntensityMap:

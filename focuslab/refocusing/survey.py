@@ -48,6 +48,11 @@ class PlaneFocus:
     sharpness: float
     level_um: float | None
 
+    @property
+    def level_px(self) -> float | None:
+        """Blur level, px; None if the plane is empty."""
+        return self.estimate.level_px if self.estimate.found else None
+
 
 @dataclass(frozen=True, slots=True)
 class BlurMap:

@@ -29,6 +29,7 @@ def sheet_moves(level_px: float, optics: Optics | None, least: float) -> list[Mo
 
 def sheet_steps(session: Session, request: ViewRequest, moves: list[Move]) -> Generator[Any, None, Any]:
     """Exact pictures of a rectangle at several positions, (N, Y, X)."""
+    from focuslab.refocusing.intensity import stored
     from focuslab.refocusing.live import Picture
     from focuslab.refocusing.progress import Progress
 
@@ -40,11 +41,7 @@ def sheet_steps(session: Session, request: ViewRequest, moves: list[Move]) -> Ge
                 yield Progress(i, len(moves))
         pictures.append(made.counts)  # type: ignore[union-attr]
         yield Progress(i + 1, len(moves))
-    dtype = request.image.stack.dtype
-    sheet = np.stack(pictures)
-    if dtype.kind in "ui":
-        sheet = np.rint(sheet).clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return sheet.astype(dtype)
+    return stored(np.stack(pictures), request.image.stack.dtype)
 
 
 class CompareBox(QWidget):

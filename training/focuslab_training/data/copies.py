@@ -65,8 +65,8 @@ def _copied(batch: PlaneBatch, which: int, physics: bool, device: torch.device) 
     for crops in alike:
         planes, recorded = crop(plane[crops], MARGIN - margin), _slices(windows[crops[0]])
         inner = _slices(_without(part, planes.shape[-1], margin) for part in recorded)
-        told = measured(crop(planes, margin)[..., *inner], optics, level, here.doubt)
-        found.append(copied(planes, recorded, told, maker, here.rungs, margin))
+        known = measured(crop(planes, margin)[..., *inner], optics, level, here.doubt)
+        found.append(copied(planes, recorded, known, maker, here.rungs, margin))
     return _in_order(found, [i for crops in alike for i in crops])
 
 

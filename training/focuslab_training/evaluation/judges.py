@@ -104,9 +104,9 @@ class LinearJudge:
         height, width = field.stack.plane_shape
         region = read_region(field.stack, (plane,), Tile(0, height, 0, width), margin + network.halo)
         image = torch.from_numpy(field.intensity.normalise(region.counts))[None, None].to(device)
-        told = measured(image[..., *region.recorded], field.optics, level_px, doubt)
+        known = measured(image[..., *region.recorded], field.optics, level_px, doubt)
         with torch.inference_mode():
-            seen = copied(image, region.recorded, told, maker, rungs, margin, network.halo)
+            seen = copied(image, region.recorded, known, maker, rungs, margin, network.halo)
             copies = seen.copies
             if not physics:
                 nothing = tuple(torch.zeros_like(c) for c in copies.deconvolved)
