@@ -114,7 +114,7 @@ def augment(
         errors.print(f"{beyond} copies lie outside the range that the model was trained on; marked in the manifest.")
     if failed:
         errors.print(f"{failed} of {len(plan.tasks)} images failed.", style="red")
-        sys.exit(1)
+        sys.exit(1 if failed < len(plan.tasks) else 2)
 
 
 def _refuse_changes(context: typer.Context) -> None:

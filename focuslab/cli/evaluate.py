@@ -7,6 +7,7 @@ import typer
 
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, out, progress_bar, with_extra
+from focuslab.errors import OutputError
 
 __all__ = ["evaluate"]
 
@@ -51,6 +52,7 @@ def evaluate(
     ] = False,
     classical: Annotated[bool, typer.Option(help="Measure classical methods too.")] = True,
     device: opt.Device = "auto",
+    overwrite: opt.Overwrite = False,
 ) -> None:
     """Judge a model on focal stacks that it has not seen: one HTML page and its tables."""
     with with_extra("train", "lightning", "matplotlib", "jinja2"):
@@ -61,6 +63,8 @@ def evaluate(
     from focuslab_training.data.split import Split
     from focuslab_training.evaluation.judges import judge_of
 
+    if (report / "report.html").exists() and not overwrite:
+        raise OutputError(f"{report} holds a report already: name another folder, or --overwrite to replace it.")
     source = source_of(
         data,
         layout=layout,

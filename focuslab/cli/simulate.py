@@ -45,6 +45,8 @@ def simulate(
 
     for path in (output, *([truth] if truth is not None else [])):
         check_destination(path, overwrite=overwrite, folder=path.suffix.lower() == ".zarr")
+    if truth is not None and truth.absolute() == output.absolute():
+        raise RequestError(f"The truth would be written over the stack itself, {output}: give it another name.")
     if z_step_um <= 0:
         raise RequestError(f"The z step must be a positive number of um, got {z_step_um}.")
     if image is None and specimen not in PHANTOMS:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 
 from focuslab.errors import RequestError
 from focuslab.models.bundle import Architecture
@@ -84,6 +84,12 @@ class Recipe(Section):
         """Whether any part is trained on specimens that are imaged by simulation."""
         simulated = self.stacks is None or self.stacks.layout == "simulated"
         return simulated or self.replay > 0 or "estimator" in self.trains
+
+    @field_validator("trains")
+    @classmethod
+    def _in_order(cls, trains: tuple[Part, ...]) -> tuple[Part, ...]:
+        """The autoencoder first: a run that is stopped leaves no other part than one that was begun."""
+        return tuple(sorted(set(trains)))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
