@@ -128,6 +128,8 @@ def test_a_specimen_that_is_an_image_has_its_optics(cli, tmp_path: Path) -> None
     assert (optics.na, optics.wavelength_um, optics.pixel_size_um) == pytest.approx((0.7, 0.6, 0.3))
     code, _, err = cli(*ask, "-o", tmp_path / "new.ome.tif", "--truth", tmp_path / "s.ome.tif")
     assert code != 0 and "exists already" in err and not (tmp_path / "new.ome.tif").exists()
+    code, _, err = cli(*ask, "-o", tmp_path / "new.ome.tif", "--truth", tmp_path / "new.ome.tif")
+    assert code != 0 and "over the stack itself" in err and not (tmp_path / "new.ome.tif").exists()
 
 
 def test_demo_shows_the_whole_job(cli, tmp_path: Path) -> None:
@@ -332,6 +334,8 @@ def test_train_evaluate_export(cli, tmp_path: Path, optics) -> None:
     code, out, err = cli("evaluate", model, data, "--report", tmp_path / "report", *files)
     assert code == 0 and "1 fields" in out, err
     assert (tmp_path / "report" / "report.html").is_file()
+    code, _, err = cli("evaluate", model, data, "--report", tmp_path / "report", *files)
+    assert code == 2 and "holds a report already" in err
     code, _, err = cli("train", "finetune", "--data", data, "-o", model, *sets)
     assert code == 2 and "--resume" in err
     code, _, err = cli("train", "finetune", "--data", data, "-o", tmp_path / "x", "--set", "learning_rat=1")

@@ -464,3 +464,16 @@ def test_a_model_that_goes_on_from_another_keeps_what_that_has_learnt(shared_sta
     card, start = model_card(recipe, open_data(recipe, shared_stacks)), load_model("default").card
     assert card.levels_px[1] >= start.levels_px[1] and card.sampling[1] >= start.sampling[1]
     assert any(start.sha256[:12] in said for said in card.data)
+
+
+def test_every_time_point_of_a_series_is_a_field(tmp_path: Path, optics: Optics) -> None:
+    stacks = [stack_of(optics, seed) for seed in (1, 2)]
+    planes = np.stack([np.asarray(stack) for stack in stacks])
+    write(tmp_path / "series.ome.tif", FocalStack(planes, "TZYX", stacks[0].calibration))
+    found = gather_fields(StackSource(**STACKS), tmp_path).fields  # type: ignore[arg-type]
+    assert [field.name for field in found] == ["series.ome.tif#0", "series.ome.tif#1"]
+    assert {field.unit for field in found} == {"series.ome.tif"}, "they stay on one side of a split"
+    assert np.array_equal(found[1].stack.plane((2,)), planes[1, 2])
+    assert Split(("series.ome.tif#0",)).has_trained("series.ome.tif#1", "series.ome.tif")
+    assert Split(("mine/a/x.tif",)).has_trained("x.tif#3", "x.tif"), "wherever its folder is looked at from"
+    assert not Split(("mine/a/x.tif",)).has_trained("b/x.tif", "b/x.tif")

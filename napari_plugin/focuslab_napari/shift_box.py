@@ -140,7 +140,8 @@ class ShiftBox(QWidget):
         elif not sure.found:
             said = "No structure in this plane: its level is not known, Apply copies it unchanged."
         else:
-            said = f"Level estimated, {sure.confidence:.0%} sure, give or take {sure.doubt:.0%}."
+            certain = f"{sure.confidence:.0%} sure to a quarter of it"
+            said = f"Level estimated, {certain}; drawn with a doubt of {sure.doubt:.0%}."
         before = self.slider.value
         self._set_range()
         if self._to_sharpest:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from focuslab.models.light import Window
 from focuslab.optics import Optics
+from focuslab.pixels import LazyPixels, Region
 from focuslab.quality.focus import sharpness
 from focuslab.refocusing.intensity import IntensityMap, measure_map
 from focuslab.refocusing.sampling import sample_plane
@@ -95,30 +96,27 @@ def selected(
     planes: Sequence[int] | None = None,
     columns: tuple[float, float] = (0.0, 1.0),
 ) -> FocalStack:
-    """Some planes of one channel, at the first time point, as a lazy ZYX stack; `columns` are shares of the width."""
+    """Some planes of one channel, of one time point, as a lazy ZYX stack; `columns` are shares of the width."""
     width = stack.shape[-1]
     x0, x1 = round(columns[0] * width), round(columns[1] * width)
-    every = tuple(range(stack.size("Z"))) if planes is None else tuple(planes)
-    view = _View(stack, channel, every, x0, x1)
-    names = stack.calibration.channel_names[channel : channel + 1]
-    said = stack.calibration.replace(wavelengths_um=(stack.calibration.wavelength_um(channel),), channel_names=names)
-    return replace(stack, array=view, axes="ZYX", calibration=said)
+    one = stack.take(C=channel)
+    return replace(one, array=_View(one, range(one.size("Z")) if planes is None else planes, x0, x1), axes="ZYX")
 
 
-class _View:
-    """Pixels of some planes, one channel and a range of columns."""
+class _View(LazyPixels):
+    """Pixels of some planes of a focal stack, and of a range of columns."""
 
-    def __init__(self, stack: FocalStack, channel: int, planes: tuple[int, ...], x0: int, x1: int) -> None:
-        self._stack, self._channel, self._planes, self._x0 = stack, channel, planes, x0
+    def __init__(self, stack: FocalStack, planes: Sequence[int], x0: int, x1: int) -> None:
+        self._stack, self._planes, self._x0 = stack, planes, x0
         self.shape = (len(planes), stack.shape[-2], x1 - x0)
         self.dtype = stack.dtype
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        z, y, x = index
-        start, stop, step = x.indices(self.shape[-1])
-        here = {"T": 0, "C": self._channel, "Z": self._planes[z]}
-        lead = tuple(here[axis] for axis in self._stack.axes[:-2])
-        return np.asarray(self._stack.array[(*lead, y, slice(start + self._x0, stop + self._x0, step))])
+    def _read(self, region: Region) -> NDArray[Any]:
+        numbers, rows, columns = region
+        columns = slice(columns.start + self._x0, columns.stop + self._x0, columns.step)
+        chosen = [self._planes[k] for k in range(self.shape[0])[numbers]]
+        lead = [(z,) if "Z" in self._stack.axes else () for z in chosen]
+        return np.stack([np.asarray(self._stack.array[(*at, rows, columns)]) for at in lead])
 
 
 def sharpness_of(stack: FocalStack) -> list[float]:

@@ -6,7 +6,7 @@ crops are learned from.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ def gather_fields(source: StackSource, data: Path | None, specimens: SpecimenPoo
     found, failed = Gathered(), None
     for candidate in list_candidates(source, data, specimens):
         try:
-            found.fields.append(_field(candidate, source))
+            found.fields += _fields(candidate, source)
         except (FocusLabError, OSError) as error:
             if source.on_bad == "refuse":
                 raise
@@ -74,8 +74,15 @@ def gather_fields(source: StackSource, data: Path | None, specimens: SpecimenPoo
     return found
 
 
-def _field(candidate: Candidate, source: StackSource) -> Field:
+def _fields(candidate: Candidate, source: StackSource) -> list[Field]:
+    """Field of a focal stack, of a time series one for every time point; they stay on one side of a split."""
     stack = candidate.open()
+    frames = stack.size("T")
+    named = [candidate] if frames == 1 else [replace(candidate, name=f"{candidate.name}#{t}") for t in range(frames)]
+    return [_field(one, stack.take(T=t), source) for t, one in enumerate(named)]
+
+
+def _field(candidate: Candidate, stack: FocalStack, source: StackSource) -> Field:
     if candidate.channel >= stack.size("C"):
         raise ImageError(f"There is no channel {candidate.channel}: the stack has {stack.size('C')}.")
     if stack.size("Z") < 2:
