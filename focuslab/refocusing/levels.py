@@ -23,6 +23,8 @@ __all__ = ["SURE", "LevelEstimate", "estimate_level", "measure_explanation", "me
 SURE = 0.9  # odds of structure below which a plane is taken as empty
 _SMALLEST = 16  # px of a window that says anything
 _READ = 3  # windows of a plane that are read
+_FAR = (12.0, 20.0)  # px of blur over which the PSF of a real microscope becomes another than that of the simulation
+_FAR_DOUBT = 0.05  # least relative error to be expected beyond, however sure a reading is that knows the latter
 _WORTH = 0.5  # of the highest contrast: a window with less has little in it, and says nothing of blur
 
 
@@ -86,6 +88,8 @@ def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics
         scores, odds = model.estimator(mean_evidence(said))
         level, chance, doubt = safest_level(scores, optics)
     estimate = LevelEstimate(float(level), float(torch.sigmoid(odds)), float(chance), float(doubt))
+    far = min(max((estimate.level_px - _FAR[0]) / (_FAR[1] - _FAR[0]), 0.0), 1.0)
+    estimate = replace(estimate, doubt=max(estimate.doubt, far * _FAR_DOUBT))
     return estimate if estimate.found else replace(estimate, level_px=0.0)
 
 
