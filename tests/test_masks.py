@@ -10,8 +10,13 @@ from focuslab.calibration import Calibration
 from focuslab.models.bundle import Model
 from focuslab.optics import Optics, defocus, phantom
 from focuslab.quality import psnr
+from focuslab.refocusing import Engine
+from focuslab.refocusing.intensity import measure_map
+from focuslab.refocusing.live import LiveView
 from focuslab.refocusing.masks import masked, unmasked
+from focuslab.refocusing.plan import plane_facts
 from focuslab.refocusing.spots import without_spots
+from focuslab.refocusing.tiling import Tile
 from focuslab.stack import FocalStack
 
 LEVEL = 8.0
@@ -82,6 +87,12 @@ def test_a_mask_spoils_nothing_around_it(
     free = ndimage.binary_erosion(free, iterations=16, border_value=1)  # what is nearer lacks the light that is lost
     with_mask, without = (psnr(image[free], sharp[free], data_range=1500) for image in (np.asarray(made, float), whole))
     assert with_mask > without - 1 and with_mask > psnr(plane[free].astype(float), sharp[free], data_range=1500) + 3
+    stack = FocalStack(spoilt, "YX", known)
+    facts = plane_facts(unmasked(stack), (), LEVEL, optics, measure_map(unmasked(stack), [()]))
+    view, tile = LiveView(stack, [((), facts)], Engine(default_model)), Tile(0, 256, 0, 320)
+    list(view.encode(tile))
+    shown = list(view.pictures(tile, -LEVEL))[-1].counts
+    assert np.array_equal(shown[where], spoilt[where]) and np.abs(shown - np.asarray(made, float))[free].mean() < 5
     unmoved = focuslab.refocus(FocalStack(spoilt, "YX", known), shift_px=0.0, level_px=LEVEL, model=default_model)
     assert np.array_equal(np.asarray(unmoved), spoilt)
 

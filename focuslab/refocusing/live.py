@@ -117,7 +117,8 @@ class LiveView:
         """
         self._make_room(tile)
         for part in self.missing(tile):
-            self._known.append(_Region(part, [self._encode(part, *plane) for plane in self.planes]))
+            codes = [self._encode(part, *plane) for plane in self.planes]
+            self._known.append(_Region(part, codes, self._kept(part)))
             yield part
 
     def _make_room(self, tile: Tile) -> None:
@@ -145,10 +146,21 @@ class LiveView:
                 if (part := _common(tile, known.tile)) is not None:
                     inside = (slice(part.y0 - tile.y0, part.y1 - tile.y0), slice(part.x0 - tile.x0, part.x1 - tile.x0))
                     counts[inside] = self._draw(known, part, position, exact)
+                    if known.kept is not None:
+                        y, x = part.y0 - known.tile.y0, part.x0 - known.tile.x0
+                        kept = known.kept[y : y + part.y1 - part.y0, x : x + part.x1 - part.x0]
+                        counts[inside] = np.where(np.isnan(kept), counts[inside], kept)
             if self.stack.dtype.kind in "ui":  # as far as the pixels go, like what is applied
                 limits = np.iinfo(self.stack.dtype)
                 counts = counts.clip(limits.min, limits.max)
             yield Picture(counts, exact)
+
+    def _kept(self, part: Tile) -> NDArray[np.float32] | None:
+        """Pixels that hold no light and stay as they are, NaN elsewhere; None if there are none."""
+        where = (*self.planes[0][0], *part.slices)
+        pixels, light = (np.asarray(stack.array[where], np.float32) for stack in (self.stack, self._seen))
+        lost = np.isnan(light) & np.isfinite(pixels)
+        return np.where(lost, pixels, np.nan) if lost.any() else None
 
     def _encode(self, part: Tile, index: tuple[int, ...], facts: PlaneFacts) -> "_Coded":
         halo = self.engine.halo(facts, self._rungs)
@@ -200,10 +212,11 @@ class _Coded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Region:
-    """A rectangle and what is known of it, for each plane of the view."""
+    """A rectangle and what is known of it, for each plane of the view; `kept` is of what is no light in the first."""
 
     tile: Tile
     codes: list[_Coded]
+    kept: NDArray[np.float32] | None
 
 
 def _fast(code: LatentCode, halo: int) -> NDArray[np.float32]:
