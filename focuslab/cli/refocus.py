@@ -99,9 +99,7 @@ def refocus(
             errors.print(f"{len(every) - len(jobs)} of {len(every)} results are there already.", style="yellow")
             copy_plates(every)  # which a run that was broken off had no time to do
     failed = 0
-    for outcome in outcomes(
-        batch_steps(jobs, request, engine, overwrite=overwrite, keep_nan=nan == "keep", tile=tile // 8 * 8)
-    ):
+    for outcome in outcomes(batch_steps(jobs, request, engine, overwrite=overwrite, keep_nan=nan == "keep", tile=tile)):
         name = outcome.job.name
         if outcome.error is not None:
             if len(jobs) == 1:

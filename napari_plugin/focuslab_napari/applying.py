@@ -102,7 +102,7 @@ def apply_steps(session: Session, asked: Application) -> Generator[Any, None, tu
     only = set(planes_in(asked.image, asked.index, asked.scope))
     out: Any = _OnePlane(stack) if asked.scope == PLANE else (yield from _copy(stack, only))
     engine = session.engine(asked.model, asked.device)
-    steps = refocus_steps(stack, request, engine, out, keep_nan=True, tile=int(preference("tile")) // 8 * 8, only=only)
+    steps = refocus_steps(stack, request, engine, out, keep_nan=True, tile=int(preference("tile")), only=only)
     provenance = yield from steps
     if asked.estimate is not None and asked.level_px is not None:  # it was read, for the picture on screen
         read = {"structure": round(asked.estimate.structure, 3), "confidence": round(asked.estimate.confidence, 3)}
@@ -135,7 +135,7 @@ def _between(
         focus_plane=asked.focus_plane,
         doubt=asked.doubt,
         keep_nan=True,
-        tile=int(preference("tile")) // 8 * 8,
+        tile=int(preference("tile")),
         only=[(*asked.index[:at], *asked.index[at + 1 :])],
     )
     return out.pixels, provenance

@@ -92,7 +92,7 @@ class BatchPanel(Panel):
             self.about.setText(_here(error))
             return
         model, device, overwrite = self.model.model, self.model.device, self.overwrite.isChecked()
-        tile = int(preference("tile")) // 8 * 8
+        tile = int(preference("tile"))
 
         def steps() -> Any:
             from focuslab.refocusing.batch import batch_steps

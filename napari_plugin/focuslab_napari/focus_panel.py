@@ -109,7 +109,7 @@ class FocusPanel(Panel):
         if (here := self._here()) is None:
             return
         layer, image, index = here
-        planes, tile = image.stack.line(index, "Z"), int(preference("tile")) // 8 * 8
+        planes, tile = image.stack.line(index, "Z"), int(preference("tile"))
         self.about.setText("")
         engine = self._engine()
         self.job.run(
