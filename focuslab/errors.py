@@ -12,6 +12,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "RequestError",
+    "lacking",
     "out_of_memory",
 ]
 
@@ -42,6 +43,13 @@ class DeviceError(FocusLabError, RuntimeError):
 
 class OutputError(FocusLabError, OSError):
     """A result that cannot be written where it was asked for."""
+
+
+def lacking(what: str, package: str, extra: str) -> RequestError:
+    """What is wrong where an extra of the installation was left out, and how to add it."""
+    return RequestError(
+        f'{what} needs the package {package}: in the FocusLab checkout, pip install -c constraints.txt ".[{extra}]".'
+    )
 
 
 def out_of_memory(error: BaseException) -> bool:

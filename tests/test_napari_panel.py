@@ -15,6 +15,7 @@ from focuslab.quality.classical import convolved
 
 pytest.importorskip("napari", reason="the gui extra is not installed; make test installs it")
 
+from focuslab_napari.apply_box import EACH_TIME, SHARPEST
 from focuslab_napari.refocus_panel import RefocusPanel
 from focuslab_napari.two_planes_box import noise_gain
 
@@ -135,6 +136,19 @@ def test_metadata_of_a_whole_stack(
         assert np.all(np.asarray(getattr(result, name)) == np.asarray(getattr(layer, name))), name
     assert result.data.shape == layer.data.shape and result.data.dtype == layer.data.dtype
     assert not np.array_equal(result.data, np.asarray(layer.data))
+
+
+def test_each_time_point_may_have_a_level_of_its_own(viewer: Any, panel: RefocusPanel, qtbot: Any) -> None:
+    space = {"scale": (1, 0.645, 0.645), "units": ("pixel", "um", "um"), "axis_labels": ("t", "y", "x")}
+    viewer.add_image(STACK[1:], **space)
+    panel.compare.live.setChecked(False)
+    panel.applying.scope.setCurrentIndex(2)
+    panel.applying.how.setCurrentText(SHARPEST)
+    panel.applying.levels.setCurrentText(EACH_TIME)
+    with qtbot.waitSignal(panel.applying.applied, timeout=120_000) as applied:
+        panel.applying.apply.click()
+    _, _, _, provenance = applied.args[0]
+    assert len({plane["level_px"] for plane in provenance["planes"]}) == 2
 
 
 def test_a_late_picture_never_lands_on_another_plane(viewer: Any, panel: RefocusPanel, settle: Any) -> None:

@@ -14,6 +14,7 @@ import pytest
 import tifffile
 
 import focuslab
+from focuslab.refocusing import RefocusRequest
 from focuslab.samples import sample
 
 pytest.importorskip("napari", reason="the gui extra is not installed; make test installs it")
@@ -260,6 +261,8 @@ def test_batch_is_told_what_files_do_not_say(opened: Any, qtbot: Any, tmp_path: 
     panel.files.setText("stack*")
     panel.axes.setText("TZYX")
     assert panel._jobs()[0].open().shape == (2, 3, 16, 16)
+    panel.per_frame.setChecked(True)
+    assert panel._request() == RefocusRequest(sharpest=True, per_frame=True)
 
 
 def test_training_in_its_own_process(opened: Any, qtbot: Any, tmp_path: Path) -> None:

@@ -211,7 +211,8 @@ def test_simulated_planes_are_what_they_say() -> None:
             assert float(batch.sharp.std()) > float(plane.std())
     assert pairs > 0
     (whole,), halves = simulator.batch(11), [again.batch(11, rank, 2)[0] for rank in (0, 1)]
-    assert torch.equal(torch.cat([h.planes[0] for h in halves]), whole.planes[0]), "any step, any share"
+    halved = torch.cat([h.planes[0] for h in halves])  # to rounding: Fourier transforms of other batches
+    assert torch.allclose(halved, whole.planes[0], atol=1e-5), "any step, any share"
 
 
 def test_more_processes_than_gpus_share_them(monkeypatch: pytest.MonkeyPatch) -> None:

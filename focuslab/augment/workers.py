@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from focuslab.errors import RequestError
+from focuslab.errors import RequestError, lacking
 from focuslab.memory import keep_freed_memory
 
 __all__ = ["on_cluster", "on_threads"]
@@ -70,7 +70,7 @@ def on_cluster(
         from distributed import Client
         from distributed import as_completed as completed
     except ModuleNotFoundError as error:
-        raise RequestError("A cluster needs Dask: pip install 'focuslab[distributed]'.") from error
+        raise lacking("A cluster", "distributed", "distributed") from error
     try:
         client: Any = Client(scheduler, timeout=seconds)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError) as error:

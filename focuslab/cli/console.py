@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from focuslab.errors import RequestError
+from focuslab.errors import lacking
 
 if TYPE_CHECKING:
     from focuslab.refocusing.batch import BatchProgress, Outcome
@@ -35,9 +35,7 @@ def with_extra(extra: str, *packages: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in packages:
             raise
-        raise RequestError(
-            f"This needs the package {error.name!r}: install it with pip install 'focuslab[{extra}]'."
-        ) from error
+        raise lacking("This", error.name or packages[0], extra) from error
 
 
 @contextmanager

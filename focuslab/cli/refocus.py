@@ -42,7 +42,7 @@ def refocus(
         str | None,
         typer.Option(help="Inputs are folders of one file per plane, e.g. '{well}_z{z}_w{c}.tif'."),
     ] = None,
-    files: Annotated[str, typer.Option(help="Which files of a folder: a glob, ** for subfolders.")] = "*",
+    files: Annotated[str, typer.Option(help="Which files of a folder: a glob, ** for subfolders.")] = "**/*",
     na: opt.Na = None,
     wavelength_um: opt.Wavelengths = None,
     index: opt.Index = None,

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focuslab.calibration import Calibration
-from focuslab.errors import ImageError, OutputError, RequestError
+from focuslab.errors import ImageError, OutputError, lacking
 from focuslab.io.destination import check_destination, check_room, sidecar_path
 from focuslab.pixels import LazyPixels, Region
 from focuslab.stack import AXES, FocalStack
@@ -270,5 +270,5 @@ def _zarr() -> Any:
     try:
         import zarr
     except ModuleNotFoundError as error:
-        raise RequestError("OME-Zarr needs the package zarr: pip install 'focuslab[zarr]'.") from error
+        raise lacking("OME-Zarr", "zarr", "zarr") from error
     return zarr

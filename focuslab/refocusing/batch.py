@@ -62,7 +62,7 @@ class BatchProgress:
     outcome: Outcome | None = None
 
 
-def files_in(folder: Path, files: str = "*", results: Path | None = None) -> list[Path]:
+def files_in(folder: Path, files: str = "**/*", results: Path | None = None) -> list[Path]:
     """Images of a folder whose names match a glob, sorted; without those of a folder of results that lies in it.
 
     Raises
@@ -77,8 +77,8 @@ def files_in(folder: Path, files: str = "*", results: Path | None = None) -> lis
         found = [path for path in found if not path.resolve().is_relative_to(results.resolve())]
     if not found:
         raise RequestError(
-            f"No file in {folder} matches {files!r}: choose another folder or another pattern ('**/*' looks into "
-            "subfolders)."
+            f"No image in {folder} matches {files!r}: choose another folder or another pattern ('*.tif' for the folder "
+            "itself, '**/*' for its subfolders as well)."
         )
     return found
 

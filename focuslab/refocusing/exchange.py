@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import focuslab
-from focuslab.errors import OutputError, RequestError
+from focuslab.errors import OutputError, RequestError, lacking
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import Model
 from focuslab.models.copying import copied, measured
@@ -128,7 +128,7 @@ def export_bioimageio(
     try:
         from bioimageio.spec import save_bioimageio_package
     except ModuleNotFoundError as error:
-        raise RequestError("Export needs bioimageio.core: pip install 'focuslab[bioimageio]'.") from error
+        raise lacking("Export", "bioimageio.core", "bioimageio") from error
     card = model.card
     arguments: dict[str, Any] = {
         "autoencoder": card.autoencoder,
@@ -230,7 +230,7 @@ def _readme(model: Model, optics: Optics | None, level_px: float | None) -> str:
 
 {card.description}
 
-Takes a widefield fluorescence plane to focus. Needs `pip install focuslab` ({focuslab.__version__} or newer).
+Takes a widefield fluorescence plane to focus. Needs the Python package FocusLab, {focuslab.__version__} or newer.
 Optics: {microscope}. Blur level: {level}. Give whole planes: level, noise and the dark are those of a plane, not of a
 tile. Large images: `focuslab refocus`, which cuts them into tiles that agree.
 

@@ -103,7 +103,7 @@ def plan_refocus(
     if estimates.differ is not None:
         plan.note(
             "The level changes with time, from {:.1f} to {:.1f} px in the frames looked at, and one is taken for all: "
-            "--per-frame (in Python per_frame=True) reads each.".format(*estimates.differ)
+            "--per-frame reads each (per_frame=True in Python, a choice in napari).".format(*estimates.differ)
         )
     _check_range(plan, model)
     _tell_unsure(plan, stack)

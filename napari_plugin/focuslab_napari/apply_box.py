@@ -24,10 +24,10 @@ from focuslab_napari.jobs import JobBar
 from focuslab_napari.results import places_of, put_result
 from focuslab_napari.session import Session
 
-__all__ = ["FROM_STEP", "SHARPEST", "SHIFT", "ApplyBox"]
+__all__ = ["EACH_TIME", "FROM_STEP", "SHARPEST", "SHIFT", "ApplyBox"]
 
 SHIFT, SHARPEST = "by the slider's shift", "each to the sharpest"
-ESTIMATED, FROM_STEP = "estimated", "from z, focus is plane"
+ESTIMATED, EACH_TIME, FROM_STEP = "estimated", "estimated at each time", "from z, focus is plane"
 
 
 class ApplyBox(QWidget):
@@ -51,7 +51,7 @@ class ApplyBox(QWidget):
         self.scope, self.how, self.levels, self.focus = QComboBox(), QComboBox(), QComboBox(), QSpinBox()
         self.scope.addItems([PLANE, STACK, ALL])
         self.how.addItems([SHIFT, SHARPEST])
-        self.levels.addItems([ESTIMATED, FROM_STEP])
+        self.levels.addItems([ESTIMATED, EACH_TIME, FROM_STEP])
         self.apply, self.save, self.job = QPushButton("Apply"), QPushButton("Save result ..."), JobBar()
         self.save.setEnabled(False)
         self.result: Any = None

@@ -54,6 +54,8 @@ class Application:
         What `level_px` was read with, if it was not typed.
     pair
         Focal planes A and B on whose line the move is.
+    per_frame
+        Whether every time point has a level of its own, where levels are estimated.
     """
 
     image: LayerImage
@@ -67,6 +69,7 @@ class Application:
     doubt: float | None = None
     estimate: Any = None
     pair: "Pair | None" = None
+    per_frame: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ def apply_steps(session: Session, asked: Application) -> Generator[Any, None, tu
         level_px=asked.level_px,
         focus_plane=asked.focus_plane,
         doubt=asked.estimate.doubt if asked.doubt is None and asked.estimate is not None else asked.doubt,
+        per_frame=asked.per_frame,
         **where,
     )
     only = set(planes_in(asked.image, asked.index, asked.scope))

@@ -52,6 +52,8 @@ class BatchPanel(Panel):
         self.axes.setToolTip("Dimensions of every file in its order, where files do not say them: ZYX")
         self.per_channel.setToolTip("Take the colours of pictures as channels")
         self.output, self.overwrite = FolderField("Folder for the results"), QCheckBox("Replace results that are there")
+        self.per_frame = QCheckBox("A level for each time point")
+        self.per_frame.setToolTip("Where focus drifts; one level for all of them is more certain where it does not")
         self.source.addItems([FOLDER, LAYERS])
         self.files.setToolTip("Which files of the folder: * stands for anything, **/ for subfolders")
         self.known = OpenNumbers(TITLES, "as the file says")
@@ -69,7 +71,7 @@ class BatchPanel(Panel):
                 ),
                 "Microscope": self.known,
                 "Model": self.model,
-                "Move": form_of({"Move": self.move}, self.shift),
+                "Move": form_of({"Move": self.move}, self.shift, self.per_frame),
                 "Results": form_of({"Into": self.output}, self.overwrite, self.run, self.list),
             },
             self.about,
@@ -157,8 +159,9 @@ class BatchPanel(Panel):
 
         move = self.move.currentText()
         if move == SHARPEST:
-            return RefocusRequest(sharpest=True)
-        return RefocusRequest(**{"shift_um" if move == SHIFT_UM else "shift_px": self.shift["shift"]})
+            return RefocusRequest(sharpest=True, per_frame=self.per_frame.isChecked())
+        shift = {"shift_um" if move == SHIFT_UM else "shift_px": self.shift["shift"]}
+        return RefocusRequest(per_frame=self.per_frame.isChecked(), **shift)
 
     def _stepped(self, step: "BatchProgress") -> None:
         from focuslab.refocusing.batch import summary

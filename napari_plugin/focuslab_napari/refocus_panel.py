@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QTabWidget, QWidget
 
 from focuslab.optics.optics import Optics
-from focuslab_napari.apply_box import FROM_STEP, SHARPEST, ApplyBox
+from focuslab_napari.apply_box import EACH_TIME, FROM_STEP, SHARPEST, ApplyBox
 from focuslab_napari.applying import PLANE, Application, Pair, planes_in
 from focuslab_napari.compare_box import CompareBox, sheet_moves
 from focuslab_napari.image_box import ImageBox
@@ -108,6 +108,7 @@ class RefocusPanel(Panel):
             doubt=self.shift.said_doubt,
             estimate=self.shift.estimate if seen else None,
             pair=self._pair() if self._two else None,
+            per_frame=self.applying.levels.currentText() == EACH_TIME,
         )
 
     def _pair(self) -> Pair:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from focuslab.errors import OutputError, RequestError
+from focuslab.errors import OutputError, lacking
 from focuslab.stack import FocalStack
 from focuslab_napari.applying import layer_stack
 
@@ -99,7 +99,7 @@ def recipes() -> dict[str, dict[str, Any]]:
         import focuslab_training
         import lightning  # noqa: F401, to find out
     except ModuleNotFoundError as error:
-        raise RequestError(f"Training needs the package {error.name!r}: pip install 'focuslab[train]'.") from error
+        raise lacking("Training", error.name or "lightning", "train") from error
     folder = Path(focuslab_training.__file__).parent / "recipes"
     return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))}
 
