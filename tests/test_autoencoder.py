@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from focuslab.models.autoencoder import LinearLatentAutoencoder, ladder_at
+from focuslab.models.autoencoder import LinearLatentAutoencoder, ladder_at, worth_mixing
 from focuslab.models.frontend import COPIES, PhysicsCopies
 from focuslab.models.latent import LatentCode, along_line
 from focuslab.models.networks import AutoencoderConfig, Encoder, conditions
@@ -51,6 +51,25 @@ def test_gradients_reach_every_parameter_and_are_finite() -> None:
     (net.decode(along_line(code, direction, -6.0)) - plane).square().mean().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize(
+    ("what", "level", "noise", "radius", "doubt", "taken"),
+    [
+        ("in focus there is nothing to mix", 0.0, 0.02, 1.0, 0.0, 0.0),
+        ("in noise all of it", 4.0, 0.01, 3.7, 0.0, 1.0),
+        ("in little noise little", 4.0, 0.0005, 3.7, 0.0, 0.01),
+        ("and in between what the variance says", 4.0, 0.0025, 3.7, 0.0, 0.25),
+        ("of a plane that is filtered all of it", 1.9, 0.0005, 1.8, 0.0, 0.97),
+        ("of a wide blur too", 16.0, 0.0005, 14.0, 0.0, 1.0),
+        ("and where the level is in doubt", 4.0, 0.0005, 3.7, 0.2, 1.0),
+    ],
+)
+def test_the_less_noise_the_less_is_mixed(
+    what: str, level: float, noise: float, radius: float, doubt: float, taken: float
+) -> None:
+    condition = torch.tensor([[level, 0.6, noise, radius, doubt]])
+    assert float(worth_mixing(condition)) == pytest.approx(taken, abs=0.01), what
 
 
 def test_the_sharp_end_is_a_mean_of_copies(optics: Optics) -> None:

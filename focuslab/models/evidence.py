@@ -87,7 +87,7 @@ def mean_evidence(said: Sequence[Evidence]) -> Evidence:
 @torch.no_grad()
 def gather_evidence(plane: Tensor, optics: Optics) -> Evidence:
     """Evidence of one plane (Y, X), normalised to 0 in the dark and 1 at its brightest, of at least 16 x 16 px."""
-    noise = float(noise_sigma(plane[None, None], differences=2).clamp(min=LEAST_NOISE))
+    noise = float(noise_sigma(plane[None, None]).clamp(min=LEAST_NOISE))
     plane = plane - _dark(plane)
     curves = []
     for bins, low, high in _SCALES:

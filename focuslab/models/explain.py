@@ -44,7 +44,6 @@ _BINNED_RADIUS = 5.0  # binned px of blur up to which the plane is not binned fu
 _SIDE = 128  # binned px
 _POOL = 4  # binned px that the misfit is averaged over before it is squared
 _MARGIN = 24  # binned px
-_RIM = 16  # binned px of the part that are not judged: what lies beyond it is not what a mirror shows
 _ITERATIONS = 12
 _REGULARISATION = 300.0  # over the variance of the noise
 
@@ -98,10 +97,9 @@ def explain_each(planes: Tensor, optics: Optics, level_px: float, noises: Sequen
     trials = torch.tensor(_TRIALS, device=planes.device)
     raised = data + trials.view(-1, 1, 1)
     light = nonnegative_wiener(raised, transfer, _REGULARISATION * noise**2, _ITERATIONS)
-    rim = _MARGIN + min(_RIM, min(parts.shape[-2:]) // bins // 4)
-    squares = F.avg_pool2d(crop(blur_by(light, transfer) - raised, rim), _POOL).square()
+    squares = F.avg_pool2d(crop(blur_by(light, transfer) - raised, _MARGIN), _POOL).square()
     squares = squares * (bins * _POOL / noise) ** 2
-    weight = 1 / (F.avg_pool2d(crop(data, rim), _POOL).clamp(min=0) + _FAINT)  # noise grows with light
+    weight = 1 / (F.avg_pool2d(crop(data, _MARGIN), _POOL).clamp(min=0) + _FAINT)  # noise grows with light
     misfits = (weight * squares).mean((-2, -1)) / weight.mean((-2, -1))
     left = squares.mean((-2, -1)).amin(1)
     floors = [_least(trials, m, (1 + _SLACK * radius) * m.min() + _ALLOWANCE) for m in misfits]

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from focuslab.models.light import EVERYTHING, Window, fast_sized, light_copies
+from focuslab.models.whiteness import blind_to_structure
 from focuslab.models.wiener import LEAST_NOISE, kernel_radius, wiener_transfers
 from focuslab.optics.imaging import crop
 from focuslab.optics.optics import Optics
@@ -41,7 +42,7 @@ __all__ = [
 
 REGULARISATIONS = (30000.0, 7000.0, 1500.0)
 COPIES = len(REGULARISATIONS) + 5
-EDITION = 4  # of what the copies are: weights that were trained on others are of no use
+EDITION = 3  # of what the copies are: weights that were trained on others are of no use
 LADDER = (0.0, 2.0, 3.2, 4.8, 7.0, 10.0, 14.0, 19.0, 26.0, 35.0, 45.0)
 _LADDER_REGULARISATION = REGULARISATIONS[1]
 _REACH = 22.0  # blur radii after which a pixel no longer matters to the iterations
@@ -71,20 +72,19 @@ class PhysicsCopies:
     source: Tensor
 
 
-def noise_sigma(plane: Tensor, differences: int = 4) -> Tensor:
+def noise_sigma(plane: Tensor) -> Tensor:
     """Standard deviation of the noise of planes (B, 1, Y, X), one number each, (B,).
 
-    Mean absolute response of a mask of differences along both axes, which is blind to structure of lower order. Second
-    differences [1]_ take the edges of a plane that is sharp, or 1 to 3 px out of focus, for noise, several times as
-    much as there is in much light; fourth differences take few of them.
+    Mean absolute response of a mask that is blind to structure up to second order; a blurred plane has little of
+    any other.
 
     References
     ----------
     .. [1] J. Immerkaer, "Fast noise variance estimation", Comput. Vis. Image Underst. 64, 300 (1996),
            doi 10.1006/cviu.1996.0060.
     """
-    response = plane.float().diff(n=differences, dim=-2).diff(n=differences, dim=-1)
-    return response.abs().flatten(1).mean(1) * math.sqrt(math.pi / 2) / math.comb(2 * differences, differences)
+    response = blind_to_structure(plane.float())
+    return response.abs().flatten(1).mean(1) * math.sqrt(math.pi / 2) / 6
 
 
 def bracket(levels: Sequence[float]) -> tuple[float, ...]:

@@ -3,9 +3,8 @@
 One suits dense specimens: the constrained Wiener filter and, from it, a short Richardson-Lucy (see `restoration`). The
 others are stops of one Richardson-Lucy from the plane itself, which starts without noise and without rings, and finds
 filaments and puncta that the filter does not. When it is best stopped depends on the specimen more than on anything
-else: the sparser, the later. So it is stopped early, later and late, and, in one more copy, at every place where what
-it leaves unexplained is white (see `whiteness`). The less noise there is, the later all of them, and the nearer to the
-inverse of the blur the filter that projects corrections back. A wide blur (by its equivalent radius, not its level,
+else: the brighter and the sparser, the later. So it is stopped early, later and late, and, in one more copy, at every
+place where what it leaves unexplained is white (see `whiteness`). A wide blur (by its equivalent radius, not its level,
 because the same level of NA 0.95 takes half the detail of that of NA 0.5) is undone on a grid binned by two, which
 holds nearly all the detail that can be had; all of it where the camera, not diffraction, limits the sharpest image.
 What is found is the specimen; where diffraction does, it is imaged in focus once more.
@@ -44,12 +43,7 @@ class _Course(NamedTuple):
     bins: int
     back: float  # weight of the back projector: the wider the blur, the more there is to be gained
     steps: tuple[float, ...]  # iterations after which it is stopped, for each px of the equivalent radius
-    fine: tuple[float, ...] = ()  # iterations on the camera's pixels after the last of them
-
-    def times(self, patience: float) -> "_Course":
-        """As many times the iterations, by a back projector that takes so much more at a time."""
-        steps, fine = (tuple(patience * n for n in some) for some in (self.steps, self.fine))
-        return _Course(self.bins, self.back / patience, steps, fine)
+    fine: tuple[int, ...] = ()  # iterations on the camera's pixels after the last of them
 
 
 _NEAR = _Course(1, 1.0, (0.5, 0.8, 1.2, 1.8, 2.8, 4.3))
@@ -59,10 +53,8 @@ _BINNED_FIRST = _Course(2, 0.3, (0.5, 0.8, 1.2, 1.8), (4, 8, 16))
 _STOPS = (1, 3, -1)  # those that are copies of their own
 _FAR_FROM, _BINNED_FROM = 5.0, 9.0  # equivalent radius, px
 _WIDEST = 15.0  # px for which more iterations are made
-_NOISY = 0.008  # standard deviation of the noise from which on there are no fewer
-_MOST_PATIENCE = 4.0  # times the iterations
 _WINDOW = 3.0  # px in which whiteness is judged, for each px of the equivalent radius
-_LEAST_WINDOW = 8.0  # and at least; the grain of the noise needs four times as many
+_LEAST_WINDOW = 16.0  # and at least; the grain of the noise needs twice as many
 _RIM = 3.0  # px where it is not judged, for each px of the equivalent radius
 
 
@@ -124,25 +116,19 @@ def light_copies(
         Rows and columns that were recorded. What light from beyond them leaves unexplained at their rim says nothing.
     """
     radius, light = equivalent_radius(optics, level_px), plane + floor
-    patience = _patience(noise)
-    filtered = _filtered(optics, light, level_px, radius, noise, patience)
-    course = _course(optics, radius).times(patience)
+    filtered = _filtered(optics, light, level_px, radius, noise)
     trusted = _trusted(recorded, (plane.shape[-2], plane.shape[-1]), radius).to(plane.device)
-    stopped = _stopped(optics, light, level_px, radius, course, trusted)
-    first, second, third, white = (image - floor for image in stopped)
+    first, second, third, white = (image - floor for image in _stopped(optics, light, level_px, radius, trusted))
     return LightCopies(filtered - floor, (first, second, third), white)
 
 
-def _filtered(
-    optics: Optics, light: Tensor, level_px: float, radius: float, noise: Tensor | float, patience: float
-) -> Tensor:
+def _filtered(optics: Optics, light: Tensor, level_px: float, radius: float, noise: Tensor | float) -> Tensor:
     bins = 2 if radius >= _FILTER_BINNED_FROM else 1
     if bins == 1:
-        kappa, iterations = _NARROW, round(patience**2 * max(round(0.55 * radius**1.85), 1))
+        kappa, iterations = _NARROW, max(round(0.55 * radius**1.85), 1)
     else:
-        # The wider the blur, the less a white-noise model may smooth and the more is left to the likelihood; as many
-        # iterations as would be best, in little noise, take too long.
-        kappa, iterations = min(max(5000 / radius, 300.0), 1000.0), round(patience * min(max(1.25 * radius, 6), 28))
+        # The wider the blur, the less a white-noise model may smooth and the more is left to the likelihood.
+        kappa, iterations = min(max(5000 / radius, 300.0), 1000.0), round(min(max(1.25 * radius, 6), 28))
     weight = kappa * torch.as_tensor(noise).clamp(min=LEAST_NOISE) ** 2
     data, blur = _on_grid(optics, light, level_px, bins)
     smooth = nonnegative_wiener(data, blur, weight, _CONSTRAINED)
@@ -150,9 +136,9 @@ def _filtered(
     return _seen(optics, specimen, bins, light)
 
 
-def _stopped(
-    optics: Optics, light: Tensor, level_px: float, radius: float, course: _Course, trusted: Tensor
-) -> list[Tensor]:
+def _stopped(optics: Optics, light: Tensor, level_px: float, radius: float, trusted: Tensor) -> list[Tensor]:
+    course = _course(optics, radius)
+
     def run(bins: int, iterations: Sequence[int], start: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
         """Specimens on a grid, and how much more alike neighbours of what each leaves unexplained are than noise."""
         data, blur = _on_grid(optics, light, level_px, bins)
@@ -163,15 +149,15 @@ def _stopped(
         def left(specimen: Tensor) -> Tensor:
             return (data - blur_by(specimen, blur))[..., :height, :width]
 
-        own = grain(left(found[-1]), bins, max(4 * _LEAST_WINDOW, _WINDOW * radius), trusted)
+        own = grain(left(found[-1]), bins, max(2 * _LEAST_WINDOW, _WINDOW * radius), trusted)
         window = max(_LEAST_WINDOW, _WINDOW * radius)
         return found, [correlation(left(specimen), bins, window, trusted) - own for specimen in found]
 
     bins = course.bins
-    found, alike = run(bins, _ascending([step * min(radius, _WIDEST) for step in course.steps]))
+    found, alike = run(bins, _iterations(course.steps, radius))
     if course.fine:
         found, bins = [_double(specimen) for specimen in found], 1
-        finer, more = run(bins, _ascending(course.fine), found[-1])
+        finer, more = run(bins, course.fine, found[-1])
         found, alike = [*(_of_size(specimen, finer[0]) for specimen in found), *finer], alike + more
     specimens = [*(found[i] for i in _STOPS), picture_at(found, stop_at(alike), bins)]
     return [_seen(optics, specimen, bins, light) for specimen in specimens]
@@ -197,21 +183,11 @@ def _trusted(recorded: Window, shape: tuple[int, int], radius: float) -> Tensor:
     return torch.outer(*axes)
 
 
-def _patience(noise: Tensor | float) -> float:
-    """How many times the iterations are worth making in so little noise.
-
-    With a back projector that takes as much more at a time, the best number goes with 1 / sqrt(noise), on specimens of
-    all kinds; with the adjoint it goes with 1 / noise.
-    """
-    mean = float(torch.as_tensor(noise).clamp(min=LEAST_NOISE).log().mean().exp())
-    return min(max(_NOISY / mean, 1.0) ** 0.5, _MOST_PATIENCE)
-
-
-def _ascending(counts: Sequence[float]) -> list[int]:
+def _iterations(steps: Sequence[float], radius: float) -> list[int]:
     """Ascending numbers of iterations, one or more for every stop."""
     stops = [0]
-    for count in counts:
-        stops.append(max(round(count), stops[-1] + 1))
+    for step in steps:
+        stops.append(max(round(step * min(radius, _WIDEST)), stops[-1] + 1))
     return stops[1:]
 
 

@@ -98,7 +98,7 @@ def measure_noise(windows: Sequence[NDArray[Any]], scale: float) -> float:
     found = [
         float(noise_sigma(torch.from_numpy(finite(w, keep_nan=True) / scale)[None, None]))
         for w in windows
-        if min(w.shape) >= 5
+        if min(w.shape) >= 3
     ]
     return float(np.mean(found)) if found else 0.0
 
