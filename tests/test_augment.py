@@ -99,11 +99,17 @@ def test_defocus_is_that_of_the_microscope() -> None:
 
 def test_the_level_of_an_image_can_be_read() -> None:
     blurred = FocalStack((200 + 4000 * convolved(LIGHT, psf(OPTICS, 6.0)[0])).astype(np.uint16), "YX")
-    defocus = RandomDefocus((3.0, 3.0), optics=OPTICS, way="model", level_px=None)
-    made = defocus(blurred.plane())
     further = OPTICS.defocus_um(OPTICS.radius_px(6.0) + 3.0)
     truth = 200 + 4000 * convolved(LIGHT, psf(OPTICS, further)[0])
-    assert psnr(made.astype(float), truth, data_range=4000) > 40
+    read, sharp = (
+        psnr(
+            RandomDefocus((3.0, 3.0), optics=OPTICS, way="model", level_px=level)(blurred.plane()),
+            truth,
+            data_range=4000,
+        )
+        for level in (None, 0.0)
+    )
+    assert read > 37 and read > sharp + 4  # bfloat16 of other processors: 39 to 41
 
 
 def test_waves_and_recombination_do_what_they_say() -> None:

@@ -103,9 +103,7 @@ def copied(
     worth = _grown(recorded, halo + maker.reach(level, rungs), shape)
     inside = (_within(recorded[0], worth[0], shape[0]), _within(recorded[1], worth[1], shape[1]))
     plane = continued(beyond_border(plane[..., *worth], inside, optics, level, known.floor), worth, shape)
-    copies = maker.copies(
-        plane.float(), level, known.noise, rungs, margin=margin, floor=known.floor, worth=worth, recorded=inside
-    )
+    copies = maker.copies(plane.float(), level, known.noise, rungs, margin=margin, floor=known.floor, worth=worth)
     return CopiedPlane(crop(plane, margin), copies, conditions(optics, level, known.noise, known.doubt, plane.device))
 
 

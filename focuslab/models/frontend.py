@@ -127,7 +127,6 @@ class FrontEnd(Protocol):
         margin: int = 0,
         floor: Tensor | float = 0.0,
         worth: Window = EVERYTHING,
-        recorded: Window = EVERYTHING,
     ) -> PhysicsCopies:
         """Copies of a batch of planes of one blur level."""
         ...
@@ -159,7 +158,6 @@ class NoFrontEnd:
         margin: int = 0,
         floor: Tensor | float = 0.0,
         worth: Window = EVERYTHING,
-        recorded: Window = EVERYTHING,
     ) -> PhysicsCopies:
         """The plane at every level."""
         return PhysicsCopies((), crop(plane, margin), (0.0,), crop(plane, margin))
@@ -194,7 +192,6 @@ class PhysicsFrontEnd:
         margin: int = 0,
         floor: Tensor | float = 0.0,
         worth: Window = EVERYTHING,
-        recorded: Window = EVERYTHING,
     ) -> PhysicsCopies:
         """Filter a batch of planes of one blur level.
 
@@ -215,11 +212,9 @@ class PhysicsFrontEnd:
             How far below 0 the dark lies, a number or (B, 1, 1, 1), see `explain`.
         worth
             Rows and columns, from and to multiples of 8, that are worth iterating on; those beyond are in the margin.
-        recorded
-            Rows and columns of those, of the pixels that were recorded.
         """
         by_light, noises = _by_light(level_px), torch.as_tensor(noise, device=plane.device).view(-1, 1, 1, 1)
-        light = light_copies(self.optics, plane[..., *worth], level_px, noises, floor, recorded)
+        light = light_copies(self.optics, plane[..., *worth], level_px, noises, floor)
         light = light.continued(worth, (plane.shape[-2], plane.shape[-1]))
         noise = float(noises.clamp(min=LEAST_NOISE).log().mean().exp())
         halo = min(self.reach(level_px, rungs), margin)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from focuslab.models.restoration import back_projector, blur_by, fast_length, nonnegative_wiener, richardson_lucy
-from focuslab.models.whiteness import GRID, correlation, grain, picture_at, stop_at
+from focuslab.models.whiteness import correlation, grain, picture_at, stop_at
 from focuslab.models.wiener import LEAST_NOISE, binned_psf, camera_limited
 from focuslab.optics.optics import Optics
 from focuslab.optics.pupil import otf
@@ -55,7 +55,6 @@ _FAR_FROM, _BINNED_FROM = 5.0, 9.0  # equivalent radius, px
 _WIDEST = 15.0  # px for which more iterations are made
 _WINDOW = 3.0  # px in which whiteness is judged, for each px of the equivalent radius
 _LEAST_WINDOW = 16.0  # and at least; the grain of the noise needs twice as many
-_RIM = 3.0  # px where it is not judged, for each px of the equivalent radius
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +90,7 @@ def continued(image: Tensor, window: Window, shape: tuple[int, int]) -> Tensor:
 
 
 def light_copies(
-    optics: Optics,
-    plane: Tensor,
-    level_px: float,
-    noise: Tensor | float,
-    floor: Tensor | float = 0.0,
-    recorded: Window = EVERYTHING,
+    optics: Optics, plane: Tensor, level_px: float, noise: Tensor | float, floor: Tensor | float = 0.0
 ) -> LightCopies:
     """Copies of a plane (B, 1, Y, X) that are not negative.
 
@@ -112,13 +106,10 @@ def light_copies(
         Standard deviation of its noise, a number or (B, 1, 1, 1).
     floor
         How far below that the dark lies, a number or (B, 1, 1, 1), see `explain`: copies are not below -floor.
-    recorded
-        Rows and columns that were recorded. What light from beyond them leaves unexplained at their rim says nothing.
     """
     radius, light = equivalent_radius(optics, level_px), plane + floor
     filtered = _filtered(optics, light, level_px, radius, noise)
-    trusted = _trusted(recorded, (plane.shape[-2], plane.shape[-1]), radius).to(plane.device)
-    first, second, third, white = (image - floor for image in _stopped(optics, light, level_px, radius, trusted))
+    first, second, third, white = (image - floor for image in _stopped(optics, light, level_px, radius))
     return LightCopies(filtered - floor, (first, second, third), white)
 
 
@@ -136,7 +127,7 @@ def _filtered(optics: Optics, light: Tensor, level_px: float, radius: float, noi
     return _seen(optics, specimen, bins, light)
 
 
-def _stopped(optics: Optics, light: Tensor, level_px: float, radius: float, trusted: Tensor) -> list[Tensor]:
+def _stopped(optics: Optics, light: Tensor, level_px: float, radius: float) -> list[Tensor]:
     course = _course(optics, radius)
 
     def run(bins: int, iterations: Sequence[int], start: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
@@ -149,9 +140,9 @@ def _stopped(optics: Optics, light: Tensor, level_px: float, radius: float, trus
         def left(specimen: Tensor) -> Tensor:
             return (data - blur_by(specimen, blur))[..., :height, :width]
 
-        own = grain(left(found[-1]), bins, max(2 * _LEAST_WINDOW, _WINDOW * radius), trusted)
+        own = grain(left(found[-1]), bins, max(2 * _LEAST_WINDOW, _WINDOW * radius))
         window = max(_LEAST_WINDOW, _WINDOW * radius)
-        return found, [correlation(left(specimen), bins, window, trusted) - own for specimen in found]
+        return found, [correlation(left(specimen), bins, window) - own for specimen in found]
 
     bins = course.bins
     found, alike = run(bins, _iterations(course.steps, radius))
@@ -169,18 +160,6 @@ def _course(optics: Optics, radius: float) -> _Course:
     if radius >= _BINNED_FROM:
         return _BINNED
     return _BINNED_FIRST if camera_limited(optics) else _FAR
-
-
-def _trusted(recorded: Window, shape: tuple[int, int], radius: float) -> Tensor:
-    """Where whiteness is judged, (Y / GRID, X / GRID): what was recorded, without a rim where it ends."""
-    axes = []
-    for part, n in zip(recorded, shape, strict=True):
-        start, stop, _ = part.indices(n)
-        rim = min(_RIM * radius, (stop - start) / 4)
-        first, last = start + rim if start > 0 else 0, stop - rim if stop < n else n
-        pixels = torch.arange(n) + 0.5
-        axes.append(((pixels > first) & (pixels < last)).float().view(-1, GRID).mean(1))
-    return torch.outer(*axes)
 
 
 def _iterations(steps: Sequence[float], radius: float) -> list[int]:

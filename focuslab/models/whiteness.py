@@ -29,10 +29,9 @@ __all__ = ["GRID", "blind_to_structure", "correlation", "grain", "picture_at", "
 GRID = 8  # px of the camera, of the grid on which it is judged
 _WHITE = -0.04  # correlation where to stop: some of the noise is always taken up
 _LEAST_GRAIN = 0.1  # as much as may be found in white noise
-_LEAST_TRUST = 1e-3  # where nothing else is near
 
 
-def correlation(residual: Tensor, pixel: int, window: float, trusted: Tensor | None = None) -> Tensor:
+def correlation(residual: Tensor, pixel: int, window: float) -> Tensor:
     """Correlation of neighbouring pixels around every place [1]_: (B, 1, Y / GRID, X / GRID).
 
     Parameters
@@ -43,25 +42,24 @@ def correlation(residual: Tensor, pixel: int, window: float, trusted: Tensor | N
         Size of its pixels, px of the camera, a divisor of GRID.
     window
         Standard deviation of the Gaussian window, px of the camera.
-    trusted
-        (Y / GRID, X / GRID), 1 where the residual says something and 0 where it does not.
     """
     right, below = (torch.roll(residual, -1, axis) for axis in (-1, -2))
-    parts = [F.avg_pool2d(x, GRID // pixel) for x in (residual, residual.square(), residual * (right + below) / 2)]
-    weight = torch.ones_like(parts[0][:1]) if trusted is None else trusted.clamp(min=_LEAST_TRUST)[None, None]
-    mean, square, alike = (_around(weight * x, window / GRID) / _around(weight, window / GRID) for x in parts)
+    mean, square, alike = (
+        _around(F.avg_pool2d(x, GRID // pixel), window / GRID)
+        for x in (residual, residual.square(), residual * (right + below) / 2)
+    )
     offset = mean.square()  # of a floor that is not quite right: no structure
     return (alike - offset) / (square - offset).clamp(min=1e-12)
 
 
-def grain(residual: Tensor, pixel: int, window: float, trusted: Tensor | None = None) -> Tensor:
+def grain(residual: Tensor, pixel: int, window: float) -> Tensor:
     """Correlation of neighbours that the noise has by itself, see `correlation`; 0 where it may well be white.
 
     Behind the mask, neighbours of white noise have the correlation -2/3, of noise with a Gaussian spectrum and the
     correlation g more by x, where g is about 2.9 x - 4 x^2 (within 0.02 up to g = 0.5).
     """
     masked = blind_to_structure(F.pad(residual, [1] * 4, mode="replicate"))
-    more = correlation(masked, pixel, window, trusted) + 2 / 3
+    more = correlation(masked, pixel, window) + 2 / 3
     return (2.9 * more - 4 * more.square() - _LEAST_GRAIN).clamp(min=0)
 
 
