@@ -121,7 +121,7 @@ class LinearLatentAutoencoder(nn.Module):
 
 
 def worth_mixing(condition: Tensor) -> Tensor:
-    """How much of the network's weights of sources is taken, (B,), from 0 to 1.
+    """How much of the network's weights of sources is taken, (B,), from 0 to 1, by conditions (B, 5), see `conditions`.
 
     In focus there is nothing to mix. A mean of copies has less noise than each and is softer than the best of them.
     What it gains falls with the variance of the noise, and in little noise the sharp end of the ladder is that best
