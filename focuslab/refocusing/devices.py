@@ -42,8 +42,14 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "bfloat16":
         return torch.bfloat16
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:
-        known = device.type == "cpu" and torch._C._has_mkldnn  # not every build of torch has it
-        fast = known and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and _processor_has_bfloat16() else torch.float32
+
+
+def _processor_has_bfloat16() -> bool:
+    if not (torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return False
+    if not torch.cpu._is_avx2_supported():  # not an x86 processor: the library asked the processor itself
+        return True
+    # Any AVX-512 passes as support, but without these the arithmetic is imitated, more slowly than float32.
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
