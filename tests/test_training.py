@@ -149,7 +149,7 @@ def test_the_default_recipe_never_trains_on_reported_fields() -> None:
     assert recipe.images[0].leave_out == ("[abc]*",)
     assert {s.files for s in recipe.images} >= {"bbbc006_in_focus/a0[234]*.tif"}
     structures = next(s for s in recipe.images if s.name == "structures_neubias")
-    assert structures.left_part <= 2 / 3
+    assert structures.columns[1] <= 2 / 3
 
 
 def test_images_left_out_stay_out(tmp_path: Path) -> None:
@@ -168,6 +168,19 @@ def test_images_left_out_stay_out(tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists(), "nothing is written before the data are there"
     with pytest.raises(RequestError, match="No image"):
         load_specimens(load_recipe("smoke", {"images": [{**source, "files": "*.png"}]}), tmp_path)
+
+
+def test_a_part_of_an_image_is_a_specimen(tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(160, dtype=np.uint16) // 80, (80, 1))  # dark on the left, bright on the right
+    tifffile.imwrite(tmp_path / "a.tif", 1000 * ramp)
+    source = {"name": "x", "files": "*.tif", "licence": "CC0"}
+    for columns, shape, values in (((0, 0.5), (80, 80), 1), ((0.25, 1), (80, 120), 2)):
+        recipe = load_recipe("smoke", {"images": [{**source, "columns": columns}], "phantoms.count": 0})
+        ((_, (specimen,)),) = load_specimens(recipe, tmp_path).groups
+        assert specimen.shape == specimen.light.shape == shape
+        assert len(np.unique(specimen.light)) == values
+    with pytest.raises(RequestError, match="ascending shares"):
+        load_recipe("smoke", {"images": [{**source, "columns": (0.5, 0.5)}]})
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:

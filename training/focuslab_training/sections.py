@@ -1,8 +1,8 @@
 """Sections of a recipe (see `recipe`): specimens, stacks, microscopes, their split, and the weights of the loss."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from focuslab.models.frontend import LADDER
 
@@ -29,13 +29,22 @@ class Section(BaseModel):
         return type(self).model_validate({**self.model_dump(), **changes})
 
 
+def _ascending_shares(columns: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= columns[0] < columns[1] <= 1:
+        raise ValueError("columns must be two ascending shares of the width, between 0 and 1")
+    return columns
+
+
+Columns = Annotated[tuple[float, float], AfterValidator(_ascending_shares)]
+
+
 class ImageSource(Section):
     """Sharp images used as specimens: files below the data folder."""
 
     name: str
     files: str = Field(description="glob below the data folder")
     leave_out: tuple[str, ...] = Field(default=(), description="globs of file names kept for evaluation")
-    left_part: float = Field(default=1.0, gt=0, le=1, description="share of the width that is used, from the left")
+    columns: Columns = Field(default=(0.0, 1.0), description="part of the width that is used")
     bins: tuple[PositiveInt, ...] = Field(default=(1,), description="binnings at which each image is offered")
     weight: float = Field(default=1.0, gt=0, description="relative frequency of this source")
     licence: str = Field(description="named in the model card")
@@ -127,7 +136,7 @@ class StackSource(Section):
     wavelength_um: float | None = None
     pixel_size_um: float | None = None
     z_step_um: float | None = Field(default=None, gt=0)
-    columns: tuple[float, float] = Field(default=(0.0, 1.0), description="part of the width that is used")
+    columns: Columns = Field(default=(0.0, 1.0), description="part of the width that is used")
     on_bad: Literal["skip", "refuse"] = Field(default="skip", description="stacks that cannot be used")
     photons: float = Field(default=1667.0, gt=0, description="of simulated stacks, at light 1")
     read_noise: float = Field(default=3.3, ge=0, description="of simulated stacks, electrons")
@@ -156,8 +165,6 @@ class StackSource(Section):
             raise ValueError("a level of the plane in focus, focus_px, goes with levels fitted to the stack")
         if self.thickness_um == "fitted" and self.levels != "fitted":
             raise ValueError("a thickness is fitted along with the levels: set levels to fitted too")
-        if not 0 <= self.columns[0] < self.columns[1] <= 1:
-            raise ValueError("columns must be two ascending shares of the width, between 0 and 1")
         return self
 
 

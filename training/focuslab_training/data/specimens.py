@@ -136,12 +136,13 @@ def _found(source: ImageSource, data: Path, skipped: list[str]) -> list[Specimen
         except (FocusLabError, OSError) as error:
             skipped.append(f"{path.name}: {error}")
             continue
-        height, width = stack.plane_shape[0], int(source.left_part * stack.plane_shape[1])
+        first, last = (int(share * stack.plane_shape[1]) for share in source.columns)
+        height, width = stack.plane_shape[0], last - first
         fitting = [bins for bins in source.bins if min(height, width) >= _SMALLEST * bins]
         if not fitting:
             skipped.append(f"{path.name}: specimens have {_SMALLEST} x {_SMALLEST} px or more, got {height} x {width}.")
         for i, bins in product(np.linspace(0, len(every) - 1, min(len(every), _PLANES)).astype(int), fitting):
-            make = partial(_read_light, path, every[i], width, bins)
+            make = partial(_read_light, path, every[i], slice(first, last), bins)
             found.append(
                 Specimen(f"{source.name}/{path.relative_to(data).as_posix()}", (height // bins, width // bins), make)
             )
@@ -152,8 +153,8 @@ def _found(source: ImageSource, data: Path, skipped: list[str]) -> list[Specimen
     return found
 
 
-def _read_light(path: Path, index: tuple[int, ...], width: int, bins: int) -> Image:
-    plane = read(path, rgb="per-channel").plane(index)[:, :width]
+def _read_light(path: Path, index: tuple[int, ...], columns: slice, bins: int) -> Image:
+    plane = read(path, rgb="per-channel").plane(index)[:, columns]
     return light(_bin(np.asarray(plane, np.float32), bins))
 
 
