@@ -1,9 +1,12 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
 from focuslab.models.latent import LatentCode, along_line, between_codes, fade
+from focuslab.models.networks import conditions
+from focuslab.optics import Optics
 
 
 def code(seed: int, level: float, rungs: tuple[float, ...] = (0.0, 5.0)) -> LatentCode:
@@ -72,3 +75,12 @@ def test_between_codes_meets_both_planes_and_never_extrapolates_noise() -> None:
         assert torch.allclose(beyond.features[0], along_line(*b, 2 * (b[0].level - a[0].level)).features[0])
         assert float(beyond.level.mean()) == pytest.approx(float((a[0].level + 3 * (b[0].level - a[0].level)).mean()))
         assert float(beyond.remainder.abs().max()) <= float(b[0].remainder.abs().max())
+
+
+def test_a_shift_of_numpy_keeps_the_precision_of_the_level() -> None:
+    """Apple's GPU has no numbers of 64 bits."""
+    assert fade(np.float64(-0.5), torch.tensor(2.0)).dtype == torch.float32
+    assert (
+        conditions(Optics(na=0.5, wavelength_um=0.5, pixel_size_um=0.6), np.float64(2.0), np.float64(0.01)).dtype
+        == torch.float32
+    )

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import shutil
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -78,7 +79,7 @@ def make_copies(task: Task, order: Order) -> Result:
             for copy in missing:
                 _make(stack, task, copy, level, engine, order)
         records = tuple(r for c in task.copies if (r := record_of(task, c, order)) is not None)
-        made = len(missing) * int(np.prod(stack.shape)) if stack is not None else 0
+        made = len(missing) * math.prod(stack.shape) if stack is not None else 0
         return Result(task.source.place, records, pixels=made)
     except FocusLabError as error:
         return Result(task.source.place, error=error)

@@ -1,10 +1,9 @@
 """Where results go: names, room on the disk, what is refused before any work is done."""
 
+import math
 import shutil
 from pathlib import Path
 from uuid import uuid4
-
-import numpy as np
 
 from focuslab.errors import OutputError
 from focuslab.stack import FocalStack
@@ -62,7 +61,7 @@ def check_room(path: Path, like: FocalStack) -> int:
     OutputError
         If the disk is full.
     """
-    nbytes = int(np.prod(like.shape, dtype=object)) * like.dtype.itemsize
+    nbytes = math.prod(like.shape) * like.dtype.itemsize
     if shutil.disk_usage(path.parent).free < nbytes + 2**20:
         raise OutputError(
             f"The disk of {path.parent} is full: {nbytes} bytes are needed. Free some, or write elsewhere."

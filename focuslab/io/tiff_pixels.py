@@ -4,6 +4,7 @@ Uncompressed files are memory-mapped; of compressed ones only the strips or tile
 decoded. Nothing is allocated for the whole image, so a header may claim what it likes.
 """
 
+import math
 import os
 import threading
 import weakref
@@ -95,7 +96,7 @@ class TiffPixels(LazyPixels):
         first = series.pages[0]
         if first is None or first.parent is not self._tiff:  # the offset is one in another file of a set
             return None
-        needed = series.dataoffset + int(np.prod(series.shape, dtype=object)) * np.dtype(series.dtype).itemsize
+        needed = series.dataoffset + math.prod(series.shape) * np.dtype(series.dtype).itemsize
         if needed > self._tiff.filehandle.size:
             raise ImageError(
                 f"{self._path.name} is truncated: its header announces {needed} bytes, the file has "
@@ -107,13 +108,13 @@ class TiffPixels(LazyPixels):
     def _check_segments(self) -> None:
         frame = self._series.keyframe
         size = self._tiff.filehandle.size
-        claimed = int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+        claimed = math.prod(self.shape) * self.dtype.itemsize
         if claimed > (1 << 30) and claimed > 2000 * size:
             raise ImageError(
                 f"{self._path.name} is damaged: its header announces {claimed} bytes of pixels, which the "
                 f"{size} bytes of the file cannot hold."
             )
-        segment = int(np.prod(frame.chunks, dtype=object)) * self.dtype.itemsize
+        segment = math.prod(frame.chunks) * self.dtype.itemsize
         if segment > _LARGEST_SEGMENT:
             raise ImageError(
                 f"{self._path.name} is compressed as one block of {segment / 2**30:.1f} GiB, which cannot be read in "

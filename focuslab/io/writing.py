@@ -8,6 +8,7 @@ cancelled run leaves nothing behind. Provenance goes into the image description 
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import warnings
@@ -228,7 +229,7 @@ def _family(path: Path, stack: FocalStack) -> str:
         raise ImageError(f"Images are written as TIFF: {path.name} must end in .tif, .tiff, .ome.tif or .zarr.")
     if not named:
         return "tiff"
-    nbytes = int(np.prod(stack.shape, dtype=object)) * stack.dtype.itemsize
+    nbytes = math.prod(stack.shape) * stack.dtype.itemsize
     if stack.family == "zarr":
         return "ome"
     if stack.family == "imagej" and (stack.dtype.name not in _IMAGEJ_TYPES or nbytes > _CLASSIC_LIMIT):

@@ -139,7 +139,8 @@ def between_codes(a: Encoded, b: Encoded, t: float) -> LatentCode:
 
 def fade(shift: float | Tensor, level: Tensor) -> Tensor:
     """Share of the remainder left after a shift: 1 at shift 0, flat there, 0 from a quarter of `level` (>= 1 px) on."""
-    return _cosine(torch.as_tensor(shift, device=level.device).abs() / (_REACH * level).clamp(min=1.0))
+    distance = torch.as_tensor(shift, dtype=level.dtype, device=level.device).abs()
+    return _cosine(distance / (_REACH * level).clamp(min=1.0))
 
 
 def keeps_remainder(level_px: float, *shifts: float) -> bool:

@@ -46,9 +46,9 @@ def conditions(
         Blur level, px; sampling number; standard deviation of the noise; equivalent radius of the blur, px; doubt, the
         relative error to be expected of the level.
     """
-    noise = torch.as_tensor(noise, dtype=torch.float32, device=device).view(-1)
     facts = (level_px, optics.sampling, noise, equivalent_radius(optics, level_px), doubt)
-    return torch.stack([torch.as_tensor(fact, device=device).expand_as(noise) for fact in facts], 1)
+    tensors = [torch.as_tensor(fact, dtype=torch.float32, device=device).view(-1) for fact in facts]
+    return torch.stack(torch.broadcast_tensors(*tensors), 1)
 
 
 class AutoencoderConfig(BaseModel):

@@ -129,7 +129,7 @@ def radial_spectrum(planes: Tensor, bins: int) -> Tensor:
     count = torch.zeros(total.shape[1], device=device).index_add_(0, ring, torch.ones_like(ring, dtype=power.dtype))
     floor = total[:, rings:].sum(1, keepdim=True) / count[rings:].sum()
     profile = torch.log10((total / count.clamp(min=1) + 1e-12) / (floor + 1e-12))[:, :rings]
-    wanted = torch.logspace(-2, torch.tensor(0.5).log10().item(), bins, device=device) * size
+    wanted = torch.logspace(-2, math.log10(0.5), bins).to(device) * size  # not made on every kind of device
     below = wanted.long().clamp(1, rings - 2)
     share = (wanted - below).clamp(0, 1)
     return torch.lerp(profile[:, below], profile[:, below + 1], share) / 2

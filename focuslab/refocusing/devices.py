@@ -12,7 +12,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Device by name; ``auto`` takes cuda, then mps, then cpu.
+    """Device by name; ``auto`` takes cuda where there is one, else cpu.
+
+    Apple's GPU (mps) is taken only where it is named: nothing here was ever run on one, some of what torch computes on
+    it is known to be wrong (inverse Fourier transforms of odd length), and two threads at once may end the process.
 
     Raises
     ------
@@ -20,9 +23,7 @@ def choose_device(name: str = "auto") -> torch.device:
         If a device is asked for by name and is not there; another one is never taken instead.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -3,11 +3,10 @@
 The picture goes wherever `out` is: an array in memory, or the memory map of a file being written.
 """
 
+import math
 import time
 from collections.abc import Collection, Generator, Iterator
 from typing import Any
-
-import numpy as np
 
 from focuslab.models.latent import keeps_remainder
 from focuslab.optics import Optics
@@ -72,7 +71,7 @@ def refocus_steps(
         Of the image, the request or the device; `out` is then incomplete.
     """
     began = time.monotonic()
-    nothing = Progress(0, int(np.prod(stack.shape)))  # at every plane that is planned: a place to stop
+    nothing = Progress(0, math.prod(stack.shape))  # at every plane that is planned: a place to stop
     seen = unmasked(stack)
     plan = yield from retold(plan_refocus(seen, request, engine.model, optics, only), lambda _: nothing)
     tally = Tally(tile)

@@ -127,7 +127,7 @@ def focal_stack_steps(
             "This plane has no structure whose blur level could be read: give its level, or choose another plane."
         )
     distances = request.distances
-    levels = [microscope.radius_px(d) if request.unit == "um" else abs(float(d)) for d in distances]
+    levels = [microscope.radius_px(float(d)) if request.unit == "um" else abs(float(d)) for d in distances]
     levels = _possible(stack, levels, facts, request.way, engine.model, plan)
     out, tally, done = np.empty((len(levels), *stack.plane_shape), stack.dtype), Tally(tile), 0
     render = _renderer(seen, index, levels, facts, engine, request.way)

@@ -58,7 +58,7 @@ class ModelBox(QWidget):
         self.models.setToolTip("Bundled models, models trained here, or a bundle from a folder")
         self.devices.addItems(["auto", "cpu", "cuda", "mps"])
         self.devices.setCurrentText(str(preference("device")))
-        self.devices.setToolTip("Where to compute; auto takes cuda, then mps, then cpu")
+        self.devices.setToolTip("Where to compute; auto: cuda where there is one, else cpu (mps, Apple's, is untested)")
         self._known: Any = None
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)

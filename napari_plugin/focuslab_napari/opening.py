@@ -1,5 +1,6 @@
 """Files as layers with axes, scale and units set, and the panel docked: what `focuslab gui` starts with."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def layer_of(stack: FocalStack, name: str) -> tuple[Any, dict[str, Any]]:
     known = stack.calibration
     pixel, step = known.pixel_size_um, known.z_step_um
     sizes = {"Y": pixel, "X": pixel, "Z": step if pixel else None, "T": known.time_step_s, "C": None}
-    middle = list(stack.planes())[int(np.prod(stack.shape[:-2])) // 2]
+    middle = list(stack.planes())[math.prod(stack.shape[:-2]) // 2]
     y, x = (max((n - _SIDE) // 2, 0) for n in stack.plane_shape)
     values = np.asarray(stack.array[(*middle, slice(y, y + _SIDE), slice(x, x + _SIDE))])
     values = values[np.isfinite(values)]

@@ -64,7 +64,7 @@ class Field:
     @cached_property
     def structure(self) -> NDArray[np.float32] | None:
         """Contrast (Y / 32, X / 32) of the plane in focus, to draw crops by; None for planes too large to look at."""
-        if np.prod(self.stack.plane_shape) > _LOOKED_AT:
+        if math.prod(self.stack.plane_shape) > _LOOKED_AT:
             return None
         plane = self.plane(self.focus)
         y, x = (n // BLOCK * BLOCK for n in plane.shape)
