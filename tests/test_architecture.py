@@ -12,7 +12,7 @@ import focuslab
 ROOT = Path(focuslab.__file__).parents[1]
 LAYERS = [
     ["focuslab.errors", "focuslab.memory", "focuslab.optics"],
-    ["focuslab.calibration", "focuslab.pixels"],
+    ["focuslab.calibration", "focuslab.files", "focuslab.pixels"],
     ["focuslab.stack"],
     ["focuslab.io", "focuslab.models", "focuslab.simulation", "focuslab.samples"],
     ["focuslab.quality"],

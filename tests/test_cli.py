@@ -387,3 +387,48 @@ def test_a_manifest_has_the_say_on_its_copies(cli, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     code, _, said = cli("augment", tmp_path / "manifest.json", tmp_path / "out", "--copies", 3, "--workers", 2)
     assert code == 2 and "--copies would change them" in said and "--workers" not in said
+
+
+def test_an_interrupted_table_keeps_what_was_read(
+    cli, image: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(image, tmp_path / "in" / "b.ome.tif")
+    from focuslab.refocusing import screen
+
+    real = screen.estimate_steps
+
+    def interrupted(*args: object):
+        steps = real(*args)
+        yield next(steps)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(screen, "estimate_steps", interrupted)
+    code, _, said = cli("estimate", tmp_path / "in", "-o", tmp_path / "levels.csv", "--model", tiny)
+    assert code == 130 and "holds the 3 planes" in said
+    assert len((tmp_path / "levels.csv").read_text().splitlines()) == 4
+
+
+def test_a_specimen_is_not_written_over(cli, image: Path) -> None:
+    before = image.read_bytes()
+    code, _, said = cli("simulate", "--image", image, "-o", image, "--overwrite")
+    assert code == 2 and "the specimen itself" in said and image.read_bytes() == before
+
+
+def test_a_result_is_not_written_over_another_input(cli, image: Path, tiny: Path, tmp_path: Path) -> None:
+    below = tmp_path / "out" / "sub"
+    (tmp_path / "in" / "sub").mkdir()
+    below.mkdir(parents=True)
+    for place in (tmp_path / "in" / "sub", below):
+        shutil.copy(image, place / "x.ome.tif")
+    arguments = (
+        tmp_path / "in",
+        below / "x.ome.tif",
+        "-o",
+        tmp_path / "out",
+        "--sharpest",
+        "--overwrite",
+        "--model",
+        tiny,
+    )
+    code, _, said = cli("refocus", *arguments)
+    assert code == 2 and "an input itself" in said

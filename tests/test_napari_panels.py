@@ -318,7 +318,7 @@ def test_what_training_refuses_and_orders(
     monkeypatch.undo()
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
     run(qtbot, panel, panel.train)
-    assert panel.process is None and panel.train.isEnabled()  # refused in a sentence, no run was started
+    assert panel.run is None and panel.train.isEnabled()  # refused in a sentence, no run was started
     monkeypatch.undo()
     command = TrainingOrder("finetune", tmp_path, tmp_path, 4.0, "default", "cpu", {"na": 0.5}).command()
     assert {"minutes.autoencoder=4.0", "stacks.na=0.5", "start=default"} < set(command)

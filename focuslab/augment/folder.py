@@ -18,6 +18,7 @@ from focuslab.augment.sources import Companion, Source, find_sources, tables_of
 from focuslab.augment.work import Order, Result, carried_place, make_copies
 from focuslab.augment.workers import on_cluster, on_threads
 from focuslab.errors import ModelError, OutputError, RequestError
+from focuslab.files import take_place
 from focuslab.io import copy_plate, is_plate, plate_of
 from focuslab.io.ome_zarr import is_zarr
 from focuslab.models.zoo import bundled_cards
@@ -230,7 +231,8 @@ def _sweep(folder: Path) -> None:
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
-            leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # one that is still open, on Windows, is taken away the next time
+                leftover.unlink(missing_ok=True)
 
 
 def _write(order: Order, plan: Plan, records: Sequence[dict[str, Any]]) -> None:
@@ -246,7 +248,7 @@ def _write(order: Order, plan: Plan, records: Sequence[dict[str, Any]]) -> None:
         table = csv.writer(file)
         table.writerow(_COLUMNS)
         table.writerows([[_cell(record.get(name)) for name in _COLUMNS] for record in records])
-    draft.replace(order.destination / "manifest.csv")
+    take_place(draft, order.destination / "manifest.csv")
 
 
 def _cell(value: Any) -> Any:
@@ -256,4 +258,4 @@ def _cell(value: Any) -> Any:
 def _whole(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    take_place(draft, path)

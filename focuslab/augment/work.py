@@ -17,6 +17,7 @@ import focuslab
 from focuslab.augment.copies import Copy, Task
 from focuslab.augment.sources import Companion, Source, check_label, stem_of
 from focuslab.errors import FocusLabError, ImageError, OutputError
+from focuslab.files import take_place
 from focuslab.io import writer_of
 from focuslab.io.destination import sidecar_path
 from focuslab.models.bundle import CARD, Model
@@ -180,4 +181,4 @@ def _carry(companion: Companion, task: Task, copy: Copy, order: Order) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
     shutil.copyfile(companion.path, draft)
-    draft.replace(target)
+    take_place(draft, target)

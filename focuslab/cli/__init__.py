@@ -4,6 +4,7 @@ One thin module per command. Every error of FocusLab becomes one sentence on std
 some inputs failed ends with exit code 1.
 """
 
+import io
 import sys
 from typing import Annotated
 
@@ -57,6 +58,8 @@ app.command("export")(export.export)
 
 def main() -> None:
     """Run the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # of a file on Windows, which may lack letters of names
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except FocusLabError as error:

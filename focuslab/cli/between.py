@@ -8,6 +8,7 @@ import typer
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, follow, out
 from focuslab.errors import OutputError
+from focuslab.files import place_of
 
 __all__ = ["between"]
 
@@ -57,7 +58,7 @@ def between(
         pixel_size_um=pixel_size_um,
         z_step_um=z_step_um,
     )
-    if output.exists() and output.resolve() == stack.resolve():
+    if output.exists() and place_of(output) == place_of(stack):
         raise OutputError(f"{output} is the input itself: write to another file.")
     engine = Engine(load_model(model), device)
     with writer_of(output, image.take(Z=0), overwrite=overwrite) as writer:

@@ -2,7 +2,8 @@
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, out, progress_bar
 from focuslab.errors import OutputError, RequestError
+from focuslab.files import take_place
 from focuslab.io import fields_of, is_plate
 from focuslab.io.destination import check_destination
 from focuslab.io.ome_zarr import is_zarr
@@ -79,7 +81,7 @@ def estimate(
         raise RequestError(NO_WELL)
     rows: list[FieldFocus] = []
     failed = 0
-    with progress_bar("files") as tell:
+    with _kept(output, COLUMNS, rows), progress_bar("files") as tell:
         for job, (done, total, found, error) in zip(jobs, estimate_steps(jobs, reader, named), strict=True):
             tell(done, total)
             rows += found
@@ -100,6 +102,20 @@ def estimate(
         sys.exit(1 if failed < len(jobs) else 2)
 
 
+@contextmanager
+def _kept(output: Path, columns: tuple[str, ...], rows: Sequence[object]) -> Iterator[None]:
+    """Keep what has been read when a user interrupts it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if rows:
+            _write(output, columns, rows)
+            errors.print(
+                f"Interrupted: {output} holds the {len(rows)} planes that were read.", style="yellow", markup=False
+            )
+        raise
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,6 +130,6 @@ def _write(path: Path, columns: tuple[str, ...], rows: Sequence[object]) -> None
             table = csv.writer(file)
             table.writerow(columns)
             table.writerows([getattr(row, name) for name in columns] for row in rows)
-        draft.replace(path)
+        take_place(draft, path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error

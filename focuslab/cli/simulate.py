@@ -8,6 +8,7 @@ import typer
 from focuslab.cli import options as opt
 from focuslab.cli.console import out
 from focuslab.errors import RequestError
+from focuslab.files import place_of
 
 __all__ = ["simulate"]
 
@@ -45,8 +46,10 @@ def simulate(
 
     for path in (output, *([truth] if truth is not None else [])):
         check_destination(path, overwrite=overwrite, folder=path.suffix.lower() == ".zarr")
-    if truth is not None and truth.absolute() == output.absolute():
+    if truth is not None and place_of(truth) == place_of(output):
         raise RequestError(f"The truth would be written over the stack itself, {output}: give it another name.")
+    if image is not None and place_of(image) in [place_of(path) for path in (output, truth) if path is not None]:
+        raise RequestError(f"{image} is the specimen itself: write the stack under another name.")
     if z_step_um <= 0:
         raise RequestError(f"The z step must be a positive number of um, got {z_step_um}.")
     if image is None and specimen not in PHANTOMS:

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from focuslab.errors import OutputError
+from focuslab.files import check_free
 from focuslab.stack import FocalStack
 
 __all__ = ["check_destination", "check_room", "sidecar_path"]
@@ -35,6 +36,7 @@ def check_destination(path: Path, *, overwrite: bool, folder: bool = False) -> N
     """
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already: give another name, or --overwrite to replace it.")
+    check_free(path)
     beside = [path.with_name(_stem(path) + ending) for ending in _ENDINGS]
     if not overwrite and sidecar_path(path).exists() and (there := [p.name for p in beside if p.exists()]):
         raise OutputError(

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from focuslab.calibration import Calibration
 from focuslab.errors import ImageError, OutputError, lacking
+from focuslab.files import take_place
 from focuslab.io.destination import check_destination, check_room, sidecar_path
 from focuslab.pixels import LazyPixels, Region
 from focuslab.stack import AXES, FocalStack
@@ -141,7 +142,7 @@ class ZarrWriter:
             self._group.attrs.put(self._attributes(shapes))
             self._note.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n", encoding="utf-8")
             self._take_place()
-            self._note.replace(sidecar_path(self.path))
+            take_place(self._note, sidecar_path(self.path))
         except OSError as failure:
             self._discard()
             raise OutputError(f"{self.path} cannot be written: {failure}.") from failure
@@ -153,12 +154,12 @@ class ZarrWriter:
         """Put the draft under its name, where never half of an image is; what was there stays if this fails."""
         old = self._draft.with_name(f"{self._draft.name}.old")
         if self._overwrite and self.path.exists():
-            self.path.replace(old)
+            take_place(self.path, old)
         try:
-            self._draft.replace(self.path)
+            take_place(self._draft, self.path)
         except OSError:
             if old.exists():
-                old.replace(self.path)
+                take_place(old, self.path)
             raise
         shutil.rmtree(old, ignore_errors=True)
 

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from focuslab.calibration import Calibration
 from focuslab.errors import ImageError, OutputError
+from focuslab.files import take_place
 from focuslab.io.destination import check_destination, check_room, sidecar_path
 from focuslab.io.ome_zarr import ZarrWriter
 from focuslab.io.plates import plate_of
@@ -82,13 +83,34 @@ def writer_of(path: str | Path, like: FocalStack, *, overwrite: bool = False) ->
     return (ZarrWriter if zarr else StackWriter)(path, like, overwrite=overwrite)
 
 
+class _Draft:
+    """Pixels of a file that is being written, set through a memory map.
+
+    Whoever still holds this when the file is complete or given up, a traceback or a suspended generator, does not hold
+    the map: on Windows a file that is mapped can neither be moved nor removed.
+    """
+
+    def __init__(self, file: np.memmap[Any, Any], shape: Sequence[int], order: Sequence[int]) -> None:
+        self._file = file
+        self._pixels = np.asarray(file).reshape(shape).transpose(order)
+        self.shape, self.dtype = self._pixels.shape, self._pixels.dtype
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        self._pixels[index] = values
+
+    def close(self) -> None:
+        """Have the system write what was set, and let go of the file."""
+        self._file.flush()
+        del self._file, self._pixels
+
+
 class StackWriter:
     """Context manager that lays out a TIFF like `like`, offers it as `array`, and keeps it on success only.
 
     Attributes
     ----------
     array
-        Writable memory map with the axes of `like`.
+        Pixels to be set, with the axes of `like`.
     provenance
         Set it before the context ends.
     """
@@ -117,23 +139,17 @@ class StackWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        array = self.array
-        del self.array
+        self.array.close()
         if kind is not None:
-            del array
             self._discard()
             return
         try:
-            base = array if isinstance(array, np.memmap) else array.base
-            if isinstance(base, np.memmap):
-                base.flush()
-            del array, base
             self._describe()
             sidecar = sidecar_path(self.path)
             sidecar_draft = self._draft.with_name(f"{self._draft.name}.json")
             sidecar_draft.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n", encoding="utf-8")
-            self._draft.replace(self.path)
-            sidecar_draft.replace(sidecar)
+            take_place(self._draft, self.path)
+            take_place(sidecar_draft, sidecar)
         except BaseException as failure:
             self._discard()
             if isinstance(failure, OSError):
@@ -145,7 +161,7 @@ class StackWriter:
             with contextlib.suppress(OSError):
                 leftover.unlink(missing_ok=True)
 
-    def _lay_out(self, nbytes: int) -> NDArray[Any]:
+    def _lay_out(self, nbytes: int) -> "_Draft":
         """Map of the draft, whose room on the disk is taken: a disk that fills up later would kill the process."""
         array = self._map(nbytes)
         if hasattr(os, "posix_fallocate"):
@@ -157,7 +173,7 @@ class StackWriter:
                         raise
         return array
 
-    def _map(self, nbytes: int) -> NDArray[Any]:
+    def _map(self, nbytes: int) -> "_Draft":
         like, calibration = self._like, self._like.calibration
         common: dict[str, Any] = {"dtype": like.dtype.newbyteorder("="), "photometric": "minisblack"}
         with warnings.catch_warnings():
@@ -168,7 +184,7 @@ class StackWriter:
                 array = tifffile.memmap(
                     self._draft, shape=shape, imagej=True, **common, **_imagej_layout(calibration, names)
                 )
-                return np.asarray(array).reshape(shape).transpose([names.index(a) for a in like.axes])
+                return _Draft(array, shape, [names.index(a) for a in like.axes])
             if self._family == "ome":
                 said = ome_metadata(calibration, like.axes, tuple(like.shape))
                 array = tifffile.memmap(
@@ -187,7 +203,7 @@ class StackWriter:
                     bigtiff=nbytes > _CLASSIC_LIMIT,
                     **common,
                 )
-        return np.asarray(array).reshape(like.shape)
+        return _Draft(array, like.shape, range(len(like.shape)))
 
     def _describe(self) -> None:
         said = json.dumps(self.provenance, default=str)

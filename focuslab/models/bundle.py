@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from focuslab.errors import ModelError, OutputError
+from focuslab.files import take_place
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -122,7 +123,7 @@ def save_bundle(card: ModelCard, networks: "dict[str, nn.Module]", folder: str |
         card = card.model_copy(update={"sha256": _sha256(drafts[WEIGHTS])})
         drafts[CARD].write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
         for name, draft in drafts.items():
-            draft.replace(folder / name)
+            take_place(draft, folder / name)
     except OSError as error:
         for draft in drafts.values():
             with contextlib.suppress(OSError):  # the folder may be none

@@ -48,7 +48,8 @@ def conditions(
     """
     facts = (level_px, optics.sampling, noise, equivalent_radius(optics, level_px), doubt)
     tensors = [torch.as_tensor(fact, dtype=torch.float32, device=device).view(-1) for fact in facts]
-    return torch.stack(torch.broadcast_tensors(*tensors), 1)
+    planes = max(map(len, tensors))
+    return torch.stack([tensor.expand(planes) for tensor in tensors], 1)
 
 
 class AutoencoderConfig(BaseModel):

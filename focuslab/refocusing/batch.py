@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from focuslab.errors import FocusLabError, ImageError, OutputError, RequestError
+from focuslab.files import place_of
 from focuslab.io import copy_plate, images_of, is_plate, plate_of, read, writer_of
 from focuslab.io.destination import sidecar_path
 from focuslab.io.folders import written_name
@@ -101,11 +102,18 @@ def check_targets(jobs: Sequence[Job]) -> None:
     Raises
     ------
     RequestError
-        If two results would have the same name, or share the record of their provenance.
+        If two results would have the same name, or share the record of their provenance, or if one would be written
+        over the input of another.
     """
     targets = [job.target for job in jobs]
-    if twice := [target.name for target, count in Counter(targets).items() if count > 1]:
+    places = [place_of(target) for target in targets]
+    counts = Counter(places)
+    if twice := [target.name for target, place in zip(targets, places, strict=True) if counts[place] > 1]:
         raise RequestError(f"Several inputs are called {twice[0]}: refocus them into different folders.")
+    inputs = [place_of(job.source) if job.source is not None else "" for job in jobs]
+    others = set(inputs)
+    if over := [t for t, place, own in zip(targets, places, inputs, strict=True) if place != own and place in others]:
+        raise RequestError(f"{over[0]} is an input itself, and would be written over: choose another folder.")
     records = Counter(sidecar_path(target) for target in targets)
     if shared := [target.name for target in targets if records[sidecar_path(target)] > 1]:
         raise RequestError(
@@ -229,7 +237,7 @@ def _one(
     tile: int,
 ) -> Generator[BatchProgress, None, dict[str, Any]]:
     stack = job.open()
-    if job.source is not None and job.target.exists() and job.target.resolve() == job.source.resolve():
+    if job.source is not None and job.target.exists() and place_of(job.target) == place_of(job.source):
         raise OutputError(f"{job.target} is the input itself: write to another folder or name.")
     with _made(job.target.parent), writer_of(job.target, stack, overwrite=overwrite) as writer:
         steps = refocus_steps(stack, request, engine, writer.array, keep_nan=keep_nan, tile=tile)

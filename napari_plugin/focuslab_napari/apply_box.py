@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QMessageBox, QPushButton, QSpinBox, QWidget
 
 from focuslab.errors import FocusLabError
+from focuslab.files import file_name, place_of
 from focuslab_napari.applying import (
     ALL,
     PLANE,
@@ -133,7 +134,7 @@ class ApplyBox(QWidget):
 
     def _ask_where(self) -> None:
         path, _ = QFileDialog.getSaveFileName(
-            self, "Save as OME-TIFF", f"{self.result.name}.ome.tif", "OME-TIFF (*.ome.tif)"
+            self, "Save as OME-TIFF", f"{file_name(self.result.name)}.ome.tif", "OME-TIFF (*.ome.tif)"
         )
         if not path:
             return
@@ -147,7 +148,7 @@ class ApplyBox(QWidget):
     def save_to(self, path: Path) -> None:
         """Write the result in the background; never over a file that a layer is drawn from."""
         final = result_path(path, self.result.data.dtype).resolve()
-        if any(final == place for layer in self.viewer.layers for place in places_of(layer)):
+        if any(place_of(final) == place for layer in self.viewer.layers for place in places_of(layer)):
             show_warning(f"{final.name} is open in this viewer: save the result under another name.")
             return
         try:

@@ -10,6 +10,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QListWidget, QListWidgetItem, QPushButton
 
 from focuslab.errors import FocusLabError, RequestError
+from focuslab.files import file_name, place_of
 from focuslab_napari.image_box import TITLES
 from focuslab_napari.jobs import JobBar
 from focuslab_napari.layers import image_layers, read_layer
@@ -89,6 +90,7 @@ class BatchPanel(Panel):
         """Refocus all of them."""
         try:
             jobs, request = self._jobs(), self._request()
+            self._check_open(jobs)
         except FocusLabError as error:
             show_warning(_here(error))
             self.about.setText(_here(error))
@@ -138,7 +140,7 @@ class BatchPanel(Panel):
             raise RequestError("Select image layers in the layer list first.")
         jobs = []
         for layer in chosen:
-            name = layer.name.replace("/", "-").split(".tif")[0].removesuffix(".ome")
+            name = file_name(layer.name.split(".tif")[0].removesuffix(".ome"))
             try:
                 typed = {**typed_numbers(layer), **self.known.values}
                 axis, colours = chosen_focus_axis(layer), self.per_channel.isChecked()
@@ -146,13 +148,16 @@ class BatchPanel(Panel):
             except FocusLabError as error:
                 opened = _refused(error)
             jobs.append(Job(layer.name, opened, output / f"{name}.ome.tif"))
-        targets = [job.target for job in jobs]
-        if twice := sorted({target.name for target in targets if targets.count(target) > 1}):
+        places = [place_of(job.target) for job in jobs]
+        if twice := sorted(job.target.name for job, place in zip(jobs, places, strict=True) if places.count(place) > 1):
             raise RequestError(f"Several layers would be written as {twice[0]}: rename all but one of them.")
-        open_files = {place for layer in self.viewer.layers for place in places_of(layer)}
-        if taken := [target for target in targets if target.resolve() in open_files]:
-            raise RequestError(f"{taken[0]} is open as a layer: choose another folder for the results.")
         return jobs
+
+    def _check_open(self, jobs: "list[Job]") -> None:
+        """Refuse to write over a file that a layer is drawn from."""
+        open_files = {place for layer in self.viewer.layers for place in places_of(layer)}
+        if taken := [job.target for job in jobs if place_of(job.target) in open_files]:
+            raise RequestError(f"{taken[0]} is open as a layer: choose another folder for the results.")
 
     def _request(self) -> Any:
         from focuslab.refocusing import RefocusRequest

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from focuslab.files import place_of
+
 __all__ = ["corner_place", "places_of", "put_result", "same_place", "stacked_place"]
 
 
@@ -127,7 +129,7 @@ def put_result(
     )
 
 
-def places_of(layer: Any) -> list[Path]:
-    """Files that a layer is drawn from."""
+def places_of(layer: Any) -> list[str]:
+    """Files that a layer is drawn from, as `place_of` them."""
     said = (layer.source.path, layer.metadata.get("focuslab", {}).get("path"))
-    return [Path(path).resolve() for path in said if path]
+    return [place_of(Path(path)) for path in said if path]

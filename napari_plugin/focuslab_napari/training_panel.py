@@ -59,7 +59,7 @@ class TrainingPanel(Panel):
         self.bar.setRange(0, 1000)
         self.picture.setToolTip("The plane, what the model makes of it, the truth")
         self.picture.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)  # as wide as the panel is
-        self.process: Any = None
+        self.run: Any = None
         self._watched: Path | None = None
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.look)
@@ -115,7 +115,7 @@ class TrainingPanel(Panel):
 
     def _launch(self, order: TrainingOrder) -> None:
         try:
-            self.process = start_training(order)
+            self.run = start_training(order)
             self._watch(order.output)
             self.about.setText("Starting ...")
         except FocusLabError as error:
@@ -128,8 +128,8 @@ class TrainingPanel(Panel):
         if (output := self._watched) is None:
             return
         status = TrainingStatus.of(output)
-        if self.process is not None and (status is None or status.process != self.process.pid):
-            self.process.terminate()
+        if self.run is not None and (status is None or not self.run.wrote(status)):
+            self.run.process.terminate()
             self._let_go()
             self.about.setText("Stopped before the first step.")
         else:
@@ -142,7 +142,7 @@ class TrainingPanel(Panel):
         """Watch the run in the folder of the new model, if there is one, in whichever process it is."""
         from focuslab_training.status import TrainingStatus
 
-        if self.process is not None or self.output.path is None:
+        if self.run is not None or self.output.path is None:
             return
         if TrainingStatus.of(self.output.path) is not None:
             self._watch(self.output.path)
@@ -157,12 +157,12 @@ class TrainingPanel(Panel):
         if (output := self._watched) is None:
             return
         status = TrainingStatus.of(output)
-        if self.process is not None and status is not None and status.process != self.process.pid:
+        if self.run is not None and status is not None and not self.run.wrote(status):
             status = None  # that of an earlier run
         if status is not None:
             self._show(output, status)
         said = status is not None and status.state != "running"
-        if not (said if self.process is None else self.process.poll() is not None):
+        if not (said if self.run is None else self.run.ended):
             return
         if said:
             self._ended(output, status.state, status.error)
@@ -229,7 +229,7 @@ class TrainingPanel(Panel):
 
     def _let_go(self) -> None:
         self._timer.stop()
-        self.process, self._watched = None, None
+        self.run, self._watched = None, None
         self.train.setEnabled(True)
         self.stop.setEnabled(False)
 

@@ -4,6 +4,7 @@ Nothing here needs Qt or torch.
 """
 
 import csv
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -11,15 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import yaml
 
 from focuslab.errors import OutputError, lacking
+from focuslab.files import file_name
 from focuslab.stack import FocalStack
 from focuslab_napari.applying import layer_stack
 
 __all__ = [
     "LAYERS_FOLDER",
+    "StartedRun",
     "TrainingOrder",
     "files_of",
     "last_words",
@@ -114,11 +118,32 @@ def files_of(layers: Sequence[Any], folder: Path) -> list[tuple[Path, FocalStack
                 path.unlink()
     except OSError as error:
         raise OutputError(f"The folder {folder} cannot be made, or emptied: {error.strerror}.") from error
-    names = [f"{i}_{layer.name.replace('/', '-')}" for i, layer in enumerate(layers)]
+    names = [f"{i}_{file_name(layer.name)}" for i, layer in enumerate(layers)]
     return [(folder / name, layer_stack(layer)) for name, layer in zip(names, layers, strict=True)]
 
 
-def start_training(order: TrainingOrder) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True, slots=True)
+class StartedRun:
+    """A run that was started here.
+
+    Its process is not always the one that trains: in a virtual environment of Windows, Python starts another. So the
+    run is told a name, and writes it into its status.
+    """
+
+    process: subprocess.Popen[bytes]
+    name: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether its process is no more."""
+        return self.process.poll() is not None
+
+    def wrote(self, status: Any) -> bool:
+        """Whether a `TrainingStatus` is of this run."""
+        return bool(status.order == self.name)
+
+
+def start_training(order: TrainingOrder) -> StartedRun:
     """Start a run that goes on when the viewer is closed; what it says goes into `training.log`.
 
     Raises
@@ -126,18 +151,24 @@ def start_training(order: TrainingOrder) -> subprocess.Popen[bytes]:
     OutputError
         If the folder cannot be made.
     """
+    from focuslab_training.status import ORDER
+
+    name, own = uuid4().hex, {}
+    if sys.platform == "win32":  # no console to be closed with
+        own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     try:
         order.output.mkdir(parents=True, exist_ok=True)
         with (order.output / _LOG).open("wb") as log:
-            own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {}
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 order.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={**os.environ, ORDER: name, "PYTHONUTF8": "1"},
                 **own,
             )
+        return StartedRun(process, name)
     except OSError as error:
         raise OutputError(f"The folder {order.output} cannot be used: {error.strerror}. Choose another.") from error
 

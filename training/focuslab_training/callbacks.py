@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
 from focuslab.errors import OutputError
+from focuslab.files import take_place
 from focuslab_training.status import STOP
 
 __all__ = ["Checkpoints", "Patience", "Schedule", "Stop", "average_of"]
@@ -131,7 +132,7 @@ class Checkpoints(Callback):
         try:
             trainer.save_checkpoint(draft)
             if trainer.is_global_zero:
-                draft.replace(path)
+                take_place(draft, path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             draft.unlink(missing_ok=True)
             raise OutputError(

@@ -3,6 +3,7 @@
 import csv
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
 from focuslab.errors import OutputError
+from focuslab.files import take_place
 from focuslab_training.callbacks import Schedule
 from focuslab_training.systems import System
 
@@ -53,6 +55,7 @@ class LearningCurve(Callback):
         self.path, self.schedule, self.report = path, schedule, report
         self.told: dict[str, float] = {}
         self._figures: dict[str, list[float]] = defaultdict(list)
+        self._waiting: list[list[str]] = []
 
     def on_train_start(self, trainer: pl.Trainer, system: pl.LightningModule) -> None:
         """Drop entries from after the checkpoint."""
@@ -105,13 +108,20 @@ class LearningCurve(Callback):
         for logger in trainer.loggers:
             logger.experiment.add_image("pictures", picture, trainer.global_step)  # type: ignore[attr-defined]
         draft = self.path.with_name("picture.part")
-        Image.fromarray((255 * picture[0]).round().to(torch.uint8).numpy()).save(draft, format="png")
-        draft.replace(self.path.with_name("picture.png"))
+        with suppress(OSError):  # whoever looks at the last one may keep it; no picture is worth a run
+            Image.fromarray((255 * picture[0]).round().to(torch.uint8).numpy()).save(draft, format="png")
+            take_place(draft, self.path.with_name("picture.png"))
 
     def _record(self, trainer: pl.Trainer, figures: dict[str, float]) -> None:
         if not self.path.is_file():
             self._write([["step", "name", "value"]], "w")
-        self._write([[str(trainer.global_step), name, f"{value:.5f}"] for name, value in sorted(figures.items())], "a")
+        self._waiting += [[str(trainer.global_step), name, f"{value:.5f}"] for name, value in sorted(figures.items())]
+        try:
+            self._write(self._waiting, "a")
+            self._waiting = []
+        except OutputError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise  # else it is open in a program that lets nobody write, as Excel does: the next time
         for logger in trainer.loggers:
             logger.log_metrics(figures, trainer.global_step)
 

@@ -12,10 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-__all__ = ["STOP", "State", "TrainingStatus"]
+from focuslab.files import take_place
+
+__all__ = ["ORDER", "STOP", "State", "TrainingStatus"]
 
 State = Literal["running", "finished", "stopped", "failed"]
 STOP = "stop"
+ORDER = "FOCUSLAB_ORDER"
 _FOLDER, _FILE = "training", "status.json"
 _SYNCHRONIZE, _ACCESS_DENIED, _TIMEOUT = 0x100000, 5, 0x102  # of the Windows API
 
@@ -38,6 +41,8 @@ class TrainingStatus:
         Why it failed.
     process, host
         Id of the process that trains, and the machine that it is on.
+    order
+        What whoever started the run calls it, by the environment variable `ORDER`.
     """
 
     recipe: str
@@ -49,7 +54,8 @@ class TrainingStatus:
     state: State = "running"
     error: str = ""
     process: int = field(default_factory=os.getpid)
-    host: str = field(default_factory=platform.node)
+    host: str = field(default_factory=lambda: _host())
+    order: str = field(default_factory=lambda: os.environ.get(ORDER, ""))
 
     @classmethod
     def of(cls, output: Path) -> Self | None:
@@ -59,7 +65,7 @@ class TrainingStatus:
             status = cls(**{**said, "parts": tuple(said["parts"])})
         except (OSError, ValueError, TypeError):
             return None
-        if status.state == "running" and status.host == platform.node() and not _alive(status.process):
+        if status.state == "running" and status.host == _host() and not _alive(status.process):
             status.state, status.error = "failed", "it was ended from outside"
         return status
 
@@ -78,6 +84,11 @@ class TrainingStatus:
             keeper.status.state = "stopped" if keeper.stopped else "finished"
         finally:
             keeper.write()
+
+
+def _host() -> str:
+    """Name of this machine without its domain, which on a laptop changes with the network."""
+    return platform.node().split(".")[0]
 
 
 def _alive(process: int) -> bool:
@@ -124,4 +135,4 @@ class _Keeper:
             draft = self.folder / f"{_FILE}.part"
             with contextlib.suppress(OSError):
                 draft.write_text(json.dumps(asdict(self.status)), encoding="utf-8")
-                draft.replace(self.folder / _FILE)
+                take_place(draft, self.folder / _FILE)

@@ -1,0 +1,55 @@
+"""Files on any system: names that all of them take, whether two are one, and a draft that takes its place."""
+
+import contextlib
+import re
+import sys
+import time
+from pathlib import Path
+
+from focuslab.errors import OutputError
+
+__all__ = ["check_free", "file_name", "place_of", "take_place"]
+
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+_CASE_MATTERS = sys.platform not in ("win32", "darwin")
+_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8) if sys.platform == "win32" else ()
+
+
+def file_name(text: str) -> str:
+    """Text as the name of a file: what Windows, macOS or Linux do not take becomes a dash."""
+    return _FORBIDDEN.sub("-", text).rstrip(" .") or "unnamed"
+
+
+def place_of(path: Path) -> str:
+    """Where a path leads, as a text that is the same for all paths to one file: Windows and macOS ignore case."""
+    place = str(path.resolve())
+    return place if _CASE_MATTERS else place.casefold()
+
+
+def take_place(draft: Path, path: Path) -> None:
+    """Put a draft under its name, over what was there.
+
+    On Windows a file that somebody has open, be it a virus scanner for a moment, cannot be moved: it is tried again
+    for a second and a half.
+    """
+    for wait in _WAITS_S:
+        with contextlib.suppress(PermissionError):
+            draft.replace(path)
+            return
+        time.sleep(wait)
+    draft.replace(path)
+
+
+def check_free(path: Path) -> None:
+    """Refuse a file that another program keeps open and that could not be replaced, before any work is done.
+
+    Raises
+    ------
+    OutputError
+        If so, which happens on Windows alone.
+    """
+    if path.is_file():
+        try:
+            take_place(path, path)
+        except PermissionError as error:
+            raise OutputError(f"{path} cannot be replaced: is it open in another program? Close it there.") from error
