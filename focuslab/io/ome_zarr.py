@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focuslab.calibration import Calibration
-from focuslab.errors import ImageError, OutputError, lacking
+from focuslab.errors import FocusLabError, ImageError, OutputError, lacking
 from focuslab.files import take_place
 from focuslab.io.destination import check_destination, check_room, sidecar_path
 from focuslab.pixels import LazyPixels, Region
@@ -52,6 +52,8 @@ def open_zarr(path: Path) -> FocalStack:
         If zarr is not installed.
     """
     zarr = _zarr()
+    if "bioformats2raw.layout" in attributes_of(path):
+        raise ImageError(f"{path.name} holds images of its own: name one of them, for instance {path.name}/0.")
     try:
         group = zarr.open_group(str(path), mode="r")
         said = dict(group.attrs)
@@ -65,7 +67,13 @@ def open_zarr(path: Path) -> FocalStack:
             f"{path.name} has axes {axes!r} for shape {array.shape}: T, C, Z, Y, X in that order are known."
         )
     own = said.get("focuslab", {})
-    calibration = _calibration(image, axes, said.get("ome", said).get("omero", {}), own.get("calibration", {}))
+    try:
+        omero = said.get("ome", said).get("omero") or {}
+        calibration = _calibration(image, axes, omero, own.get("calibration", {}))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, FocusLabError):
+            raise
+        raise ImageError(f"{path.name} has metadata that are not those of NGFF ({error!r}): write it again.") from error
     return FocalStack(_ZarrPixels(path, array), axes, calibration, own.get("provenance", {}), "zarr")
 
 
@@ -172,7 +180,11 @@ class ZarrWriter:
         lead = (1,) * (len(shape) - 2)
         sides = tuple(min(_CHUNK, n) for n in shape[-2:])
         return self._group.create_array(
-            str(level), shape=shape, chunks=(*lead, *sides), dtype=self._like.dtype.newbyteorder("=")
+            str(level),
+            shape=shape,
+            chunks=(*lead, *sides),
+            dtype=self._like.dtype.newbyteorder("="),
+            dimension_names=list(self._like.axes.lower()),
         )
 
     def _pyramid(self) -> list[tuple[int, ...]]:
@@ -240,8 +252,8 @@ def _calibration(image: dict[str, Any], axes: str, omero: dict[str, Any], own: d
     """What NGFF and FocusLab's own attribute say; a scale without unit says nothing."""
     scale, first = [1.0] * len(axes), [0.0] * len(axes)
     for change in [
-        *image["datasets"][0].get("coordinateTransformations", ()),
-        *image.get("coordinateTransformations", ()),
+        *(image["datasets"][0].get("coordinateTransformations") or ()),
+        *(image.get("coordinateTransformations") or ()),
     ]:
         if change.get("type") == "scale":
             scale = [a * float(b) for a, b in zip(scale, change["scale"], strict=True)]

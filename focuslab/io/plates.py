@@ -23,15 +23,18 @@ def fields_of(plate: Path) -> list[Path]:
     Raises
     ------
     ImageError
-        If a well that the plate names is not there.
+        If a well that the plate names is not there, or the plate does not say its wells as NGFF has it.
     """
     found = []
-    for well in attributes_of(plate)["plate"]["wells"]:
-        folder = plate / well["path"]
-        said = attributes_of(folder).get("well")
-        if said is None:
-            raise ImageError(f"{plate.name} names a well {well['path']} that is not there.")
-        found += [folder / str(image["path"]) for image in said["images"]]
+    try:
+        for well in attributes_of(plate)["plate"]["wells"]:
+            folder = plate / well["path"]
+            said = attributes_of(folder).get("well")
+            if said is None:
+                raise ImageError(f"{plate.name} names a well {well['path']} that is not there.")
+            found += [folder / str(image["path"]) for image in said["images"]]
+    except (KeyError, TypeError) as error:
+        raise ImageError(f"{plate.name} has metadata that are not those of an NGFF plate ({error!r}).") from error
     return found
 
 
@@ -50,14 +53,19 @@ def well_of(path: Path) -> tuple[str, str] | None:
 
 
 def copy_plate(source: Path, target: Path) -> None:
-    """Write the metadata of a plate, its rows and wells, around fields that are written already."""
+    """Write the metadata of a plate, its rows and wells, around the fields that are there; of none, nothing."""
     said = attributes_of(source)["plate"]
-    _group(target, {"plate": {**said, "version": "0.5"}})
+    wells = []
     for well in said["wells"]:
         folder = Path(well["path"])
-        for row in folder.parents[:-1]:
-            _group(target / row, None)
-        _group(target / folder, {"well": {**attributes_of(source / folder)["well"], "version": "0.5"}})
+        of_well = attributes_of(source / folder)["well"]
+        if images := [image for image in of_well["images"] if (target / folder / str(image["path"])).is_dir()]:
+            wells.append(well)
+            for row in folder.parents[:-1]:
+                _group(target / row, None)
+            _group(target / folder, {"well": {**of_well, "version": "0.5", "images": images}})
+    if wells:
+        _group(target, {"plate": {**said, "version": "0.5", "wells": wells}})
 
 
 def _group(path: Path, ome: dict[str, Any] | None) -> None:

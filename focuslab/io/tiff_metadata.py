@@ -49,6 +49,7 @@ _UNITS = {
 }
 _NO_UNIT = {"", "pixel", "pixels", "px", "reference frame", "null"}
 _PRINTED = ("inch", "inches", "in")  # of ImageJ: how large a picture is printed, not what was measured
+_PRINTED_UM = 50.0  # pixels larger than that, in centimetres, are those of a printer as well
 _SECONDS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SECONDS |= {"us": 1e-6, "msec": 1e-3, "sec": 1.0, "second": 1.0, "seconds": 1.0, "minute": 60.0, "minutes": 60.0}
 _SECONDS |= {"hr": 3600.0, "hour": 3600.0, "hours": 3600.0, "day": 86400.0, "days": 86400.0}
@@ -126,7 +127,9 @@ def imagej_calibration(tiff: tifffile.TiffFile, *, any_unit: bool = False) -> Ca
     for name in ("XResolution", "YResolution"):
         tag = tags.get(name)
         top, bottom = tag.value if tag is not None else (0, 1)
-        sizes.append(micrometres(bottom / top if top else None, unit, any_unit=any_unit))
+        size = micrometres(bottom / top if top else None, unit, any_unit=any_unit)
+        printed = unit.strip().lower().startswith(("cm", "centi")) and (size or 0.0) > _PRINTED_UM
+        sizes.append(None if printed else size)
     labels = said.get("Labels")
     channels = said.get("channels", 1)
     names = tuple(str(label) for label in labels[:channels]) if labels and channels > 1 else ()
@@ -146,7 +149,8 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
     except ET.ParseError:
         return Calibration()
     space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
-    images = root.findall(f"{space}Image")
+    images = [i for i in root.findall(f"{space}Image") if i.find(f"{space}Pixels/{space}TiffData") is not None]
+    images = images or root.findall(f"{space}Image")  # those of metadata alone are no series of the file
     if image >= len(images):
         return Calibration()
     pixels = images[image].find(f"{space}Pixels")
@@ -166,23 +170,34 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
     names = tuple(c.get("Name") or f"channel {i}" for i, c in enumerate(channels))
     settings = images[image].find(f"{space}ObjectiveSettings")
     lenses = {lens.get("ID"): lens for lens in root.iter(f"{space}Objective")}
-    lens = lenses.get(settings.get("ID")) if settings is not None else next(iter(lenses.values()), None)
+    alone = next(iter(lenses.values())) if len(lenses) == 1 else None  # of a whole turret, nobody knows which it was
+    lens = lenses.get(settings.get("ID")) if settings is not None else alone
     index = _positive(settings.get("RefractiveIndex")) if settings is not None else None
     immersion = {"Air": 1.0, "Water": 1.33, "WaterDipping": 1.33, "Oil": 1.518, "Glycerol": 1.47}
     if index is None and lens is not None:
         index = immersion.get(lens.get("Immersion", ""))
-    step = number(pixels.get("TimeIncrement"))
-    seconds = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"))
+    planes = {tuple(int(number(p.get(f"The{a}")) or 0) for a in "TCZ"): p for p in pixels.findall(f"{space}Plane")}
     return Calibration(
         pixel_size_um=square_pixels(size("X"), size("Y")),
         z_step_um=size("Z"),
-        time_step_s=step * seconds if step and seconds and step > 0 else None,
+        time_step_s=_time_step(pixels, planes),
         na=_positive(lens.get("LensNA")) if lens is not None else None,
         index=index,
         wavelengths_um=waves if any(waves) else (),
         channel_names=names if any(c.get("Name") for c in channels) else (),
-        position_um=_position(pixels.find(f"{space}Plane")),
+        position_um=_position(planes.get((0, 0, 0))),
     )
+
+
+def _time_step(pixels: ET.Element, planes: dict[tuple[int, ...], ET.Element]) -> float | None:
+    """Seconds between time points: what is said, else what lies between the first two."""
+    step, unit = number(pixels.get("TimeIncrement")), pixels.get("TimeIncrementUnit", "s")
+    first, second = planes.get((0, 0, 0)), planes.get((1, 0, 0))
+    if not step and first is not None and second is not None:
+        since = [number(plane.get("DeltaT")) for plane in (first, second)]
+        step, unit = (since[1] or 0.0) - (since[0] or 0.0), second.get("DeltaTUnit", "s")
+    seconds = _SECONDS.get(unit)
+    return step * seconds if step and seconds and step > 0 else None
 
 
 def _position(plane: ET.Element | None) -> tuple[float, float, float] | None:
