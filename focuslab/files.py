@@ -4,11 +4,12 @@ import contextlib
 import re
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from focuslab.errors import OutputError
 
-__all__ = ["check_free", "file_name", "place_of", "take_place"]
+__all__ = ["check_free", "file_name", "place_of", "state_of", "stem_of", "take_place"]
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _CASE_MATTERS = sys.platform not in ("win32", "darwin")
@@ -24,6 +25,29 @@ def place_of(path: Path) -> str:
     """Where a path leads, as a text that is the same for all paths to one file: Windows and macOS ignore case."""
     place = str(path.resolve())
     return place if _CASE_MATTERS else place.casefold()
+
+
+def stem_of(path: Path) -> str:
+    """Name without its ending, ``.ome.tif`` being one."""
+    name = path.name
+    for ending in (".ome.tiff", ".ome.tif", ".ome.zarr"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return path.stem
+
+
+def state_of(files: Iterable[Path]) -> dict[str, int]:
+    """Bytes of files together and when the last of them was written: with either, they are others.
+
+    Of a folder, an OME-Zarr, it is its metadata.
+    """
+    inside = [next((p for n in ("zarr.json", ".zattrs") if (p := path / n).is_file()), path) for path in files]
+    found = [path.stat() for path in inside]
+    return {
+        "files": len(found),
+        "bytes": sum(one.st_size for one in found),
+        "modified_ns": max((one.st_mtime_ns for one in found), default=0),
+    }
 
 
 def take_place(draft: Path, path: Path) -> None:

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from focuslab.augment.sources import Source, stem_of
+from focuslab.augment.sources import Source
 from focuslab.errors import RequestError
+from focuslab.files import stem_of
 from focuslab.io import plate_of
 from focuslab.io.destination import sidecar_path
 from focuslab.io.folders import written_name

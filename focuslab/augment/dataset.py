@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
@@ -48,11 +49,18 @@ class FocalDataset(Dataset[Any]):
     ) -> None:
         if targets is not None and len(targets) != len(images):
             raise RequestError(f"There are {len(images)} images and {len(targets)} targets: give one for each.")
-        self.images, self.transform, self.targets, self.seed, self.epoch = images, transform, targets, seed, 0
+        self.images, self.transform, self.targets, self.seed = images, transform, targets, seed
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers that live on are to hear of it
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that it is turned to."""
+        return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Turn to another epoch; before the workers start, as with torch's distributed sampler."""
-        self.epoch = epoch
+        """Turn to another epoch, in all workers; before it begins, as with torch's distributed sampler."""
+        self._epoch.fill_(epoch)
 
     def parameters(self, index: int) -> Any:
         """What is done to an image in this epoch."""

@@ -26,6 +26,7 @@ from focuslab.models.zoo import bundled_cards
 __all__ = ["MANIFEST", "AugmentProgress", "Plan", "augment_steps", "plan_folder", "plan_replay"]
 
 MANIFEST = "manifest.json"
+_TABLE = "manifest.csv"
 _DRAFT = re.compile(r"\.(.+\.[0-9a-f]{8}|[0-9a-f]{32})\.part(\.json|\.old)?")  # a file being written, or a probe
 _COLUMNS = (
     "source", "output", "number", "shift", "unit", "way", "level_px", "structure", "model", "sha256", "seed",
@@ -74,7 +75,9 @@ def plan_folder(
         raise RequestError(f"{source} and {destination} lie in each other: copies go into a folder of their own.")
     sources = find_sources(source, files, pattern=pattern, labels=labels, labels_missing=labels_missing)
     tasks = plan_copies(sources, request)
-    tables = tuple((path, path.relative_to(source).as_posix()) for path in tables_of(source, sources))
+    copied_before = source / _TABLE if (source / MANIFEST).is_file() else None  # what an augmentation says of itself
+    found = [path for path in tables_of(source, sources) if path != copied_before]
+    tables = tuple((path, path.relative_to(source).as_posix()) for path in found)
     _check_places(tasks, tables)
     root = here if source.is_dir() and not is_zarr(source) else here.parent
     said = {
@@ -101,12 +104,12 @@ def _check_places(tasks: Sequence[Task], tables: Sequence[tuple[Path, str]]) -> 
         for copy in task.copies
         for companion in task.source.companions
     ]
-    owners: dict[str, Path] = {}
+    owners = {place: Path("the manifest") for place in (MANIFEST, _TABLE)}
     for place, path in (*copies, *carried, *((place, path) for path, place in tables)):
         if owners.setdefault(place, path) != path:
             raise RequestError(
-                f"A copy of {path} would be written over one of {owners[place]}, as {place}: keep labels in a folder "
-                "that is not called like one of the images' folders."
+                f"A copy of {path} would be written over one of {owners[place]}, as {place}: call it differently, or "
+                "keep labels in a folder that is not called like one of the images' folders."
             )
 
 
@@ -196,10 +199,6 @@ def augment_steps(
                 raise result.error
             found[result.place] = result
             yield AugmentProgress(len(found), total, result)
-    for path, place in plan.tables:
-        (order.destination / place).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, order.destination / place)
-    _sweep(order.destination)
     for source, target in {
         (plate_of(task.source.path), plate_of(order.destination / copy.output))
         for task in plan.tasks
@@ -208,7 +207,14 @@ def augment_steps(
         if source is not None and target is not None and is_plate(source):
             copy_plate(source, target)
     ordered = [found[task.source.place] for task in plan.tasks]
-    _write(order, plan, [record for result in ordered for record in result.records])
+    try:
+        _write(order, plan, [record for result in ordered for record in result.records])
+        for path, place in plan.tables:
+            (order.destination / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, order.destination / place)
+    except OSError as error:
+        raise OutputError(f"A table cannot be read or written ({error}): see to it, and run the same again.") from error
+    _sweep(order.destination)
     return ordered
 
 
@@ -248,7 +254,7 @@ def _write(order: Order, plan: Plan, records: Sequence[dict[str, Any]]) -> None:
         table = csv.writer(file)
         table.writerow(_COLUMNS)
         table.writerows([[_cell(record.get(name)) for name in _COLUMNS] for record in records])
-    take_place(draft, order.destination / "manifest.csv")
+    take_place(draft, order.destination / _TABLE)
 
 
 def _cell(value: Any) -> Any:

@@ -1,24 +1,28 @@
 """What a data set is made of: images, and what goes with each of them: labels, tables, other files of its name."""
 
 import csv
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tifffile
 from PIL import Image
 
 from focuslab.errors import FocusLabError, ImageError, RequestError
-from focuslab.io import fields_of, images_of, is_plate, read
+from focuslab.files import state_of, stem_of
+from focuslab.io import fields_of, images_of, is_plate, plate_of, read
 from focuslab.io.folders import TIFF_ENDINGS
 from focuslab.io.ome_zarr import is_zarr
 from focuslab.io.pattern import files_of_pattern, stack_of_files
 from focuslab.stack import FocalStack
 
-__all__ = ["Companion", "Source", "check_label", "find_sources", "stem_of"]
+__all__ = ["Companion", "Source", "check_label", "find_sources"]
 
 _LABELS = (".tif", ".tiff", ".png", ".npy", ".csv", ".json", ".txt")
 
@@ -46,12 +50,9 @@ class Source:
     planes: dict[tuple[int, ...], Path] | None = None
     axes: str = ""
 
-    @property
-    def changed(self) -> float:
-        """When it was last written, in seconds."""
-        files = list(self.planes.values()) if self.planes is not None else [self.path]
-        written = [path / "zarr.json" if (path / "zarr.json").exists() else path for path in files]
-        return max(path.stat().st_mtime for path in written)
+    def state(self) -> dict[str, int]:
+        """What tells its files from others of the same names, see `focuslab.files.state_of`."""
+        return state_of(self.planes.values() if self.planes is not None else [self.path])
 
     def open(self, optics: dict[str, Any], reading: dict[str, Any]) -> FocalStack:
         """Open it, lazily, with what is said of its optics and of how its file is to be understood."""
@@ -92,17 +93,21 @@ def find_sources(
     """
     if labels is not None and source.resolve().is_relative_to(labels.resolve()):
         raise RequestError(f"The labels lie among the images, in {labels}: put them into a folder of their own.")
-    root, images = _listed(source, files) if pattern is None else (source, _stacks(source, pattern))
-    images = [i for i in images if labels is None or labels.resolve() not in i.path.resolve().parents]
+    root, every = _listed(source, "**/*") if pattern is None else (source, _stacks(source, pattern))
+    images = every if pattern is not None or files == "**/*" else _listed(source, files)[1]
+    if labels is not None:
+        every, images = ([i for i in s if labels.resolve() not in i.path.resolve().parents] for s in (every, images))
     if not images:
         raise RequestError(f"No image in {source} matches {pattern or files!r}: choose another folder or pattern.")
     if labels is None:
         return images
-    known, found = _by_stem(labels), []
-    called = Counter(key for keys in {_keys(image) for image in images} for key in keys)
+    (named_by_path, named_alone), found = _label_names(labels), []
+    # Those that are not asked for have labels as well.
+    called = Counter(key for keys in {_keys(image) for image in every} for key in keys)
     for image in images:
         whole, *shorter = _keys(image)
         own_keys = (whole, *(key for key in shorter if called[key] == 1))  # a label is of one image
+        known = named_by_path if shorter else {**named_alone, **named_by_path}
         if named := next((known[key] for key in own_keys if key in known), []):
             own = [Companion(n, _label_place(n, labels, root), True) for n in named]
             found.append(replace(image, companions=(*image.companions, *own)))
@@ -134,42 +139,49 @@ def _file(path: Path, root: Path) -> Source:
         Companion(other, place.parent.as_posix())
         for other in sorted(path.parent.glob(f"{_escaped(stem_of(path))}.*"))
         if other != path
+        and (stem_of(other) == stem_of(path) or not _image_called(stem_of(other), path.parent))
         and other.suffix.lower() in (".csv", ".json", ".txt")
         and not other.name.endswith(".focuslab.json")  # what was done to the image: its copies have their own
     ]
     return Source(path, place.as_posix(), tuple(beside))
 
 
-def check_label(label: Path, shape: tuple[int, int]) -> None:
-    """Refuse a label image of another size than its image (Y, X); tables are not looked at.
+def _image_called(stem: str, folder: Path) -> bool:
+    """Whether an image in a folder has a name, so that ``a.1.csv`` belongs to ``a.1.tif`` and not to ``a.tif``."""
+    return any((folder / f"{stem}{ending}").exists() for ending in (*TIFF_ENDINGS, ".ome.tif", ".ome.tiff", ".zarr"))
+
+
+def check_label(label: Path, image: FocalStack) -> None:
+    """Refuse a label of another size than its image, or of another number of planes; tables are not looked at.
 
     Raises
     ------
     ImageError
-        If it is of another size, or cannot be read.
+        If it is, or cannot be read.
     """
     try:
         if label.suffix.lower() in (".tif", ".tiff"):
             with tifffile.TiffFile(label) as tiff:
-                size = tuple(tiff.pages.first.shape[:2])
+                size, pixels = tuple(tiff.pages.first.shape[:2]), math.prod(tiff.series[0].shape)
+                samples = tiff.pages.first.samplesperpixel
+        elif label.suffix.lower() == ".npy":
+            whole = np.load(label, mmap_mode="r").shape
+            size, pixels, samples = whole[-2:], math.prod(whole), 1
         elif label.suffix.lower() == ".png":
             with Image.open(label) as png:
-                size = png.size[::-1]
+                size, pixels, samples = png.size[::-1], math.prod(png.size), 1
         else:
             return
-    except (OSError, ValueError, tifffile.TiffFileError, Image.DecompressionBombError) as error:
+    except Exception as error:  # readers raise errors of many kinds on damaged files
         raise ImageError(f"Its label {label.name} cannot be read: {error}.") from error
+    shape = image.plane_shape
     if size != shape:
-        raise ImageError(f"Its label {label.name} has {size[0]} x {size[1]} px, the image {shape[0]} x {shape[1]}.")
-
-
-def stem_of(path: Path) -> str:
-    """Name without its ending, ``.ome.tif`` being one."""
-    name = path.name
-    for ending in (".ome.tiff", ".ome.tif", ".ome.zarr"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return path.stem
+        raise ImageError(
+            f"Its label {label.name} has {' x '.join(map(str, size))} px, the image {shape[0]} x {shape[1]}."
+        )
+    planes, lead = pixels // (math.prod(shape) * samples), image.shape[:-2]
+    if planes not in {math.prod(some) for n in range(len(lead) + 1) for some in combinations(lead, n)}:
+        raise ImageError(f"Its label {label.name} has {planes} planes, the image {image.shape} in {image.axes}.")
 
 
 def _listed(source: Path, files: str) -> tuple[Path, list[Source]]:
@@ -184,7 +196,9 @@ def _paths(source: Path, files: str) -> tuple[Path, list[Path]]:
     if source.suffix.lower() == ".csv" and source.is_file():
         return source.parent, _of_list(source)
     if source.exists():
-        return source.parent, fields_of(source) if is_plate(source) else [source]
+        plate = plate_of(source)
+        root = source.parent if plate is None else plate.parent
+        return root, fields_of(source) if is_plate(source) else [source]
     raise RequestError(f"There is no data set {source}: give a folder, a file, or a CSV that lists files.")
 
 
@@ -195,9 +209,10 @@ def _of_list(table: Path) -> list[Path]:
     except UnicodeDecodeError as error:
         raise RequestError(f"{table.name} is not UTF-8: save it as 'CSV UTF-8', which Excel offers.") from error
     rows = list(dict.fromkeys(row[0].strip() for row in csv.reader(lines) if row and row[0].strip()))
-    if rows and Path(rows[0]).suffix.lower() not in (*TIFF_ENDINGS, ".zarr"):
+    if rows and Path(rows[0]).suffix.lower() not in (*TIFF_ENDINGS, ".zarr") and not (table.parent / rows[0]).exists():
         rows = rows[1:]  # a header
     paths = [Path(os.path.normpath(table.parent / row)) for row in rows]
+    paths = [field for path in paths for field in (fields_of(path) if is_plate(path) else [path])]
     if missing := [p for p in paths if not p.exists()]:
         raise RequestError(f"{table.name} lists {missing[0]}, which is not there ({len(missing)} are missing).")
     if outside := [p for p in paths if not p.is_relative_to(os.path.normpath(table.parent))]:
@@ -208,8 +223,11 @@ def _of_list(table: Path) -> list[Path]:
     return [table.parent / p.relative_to(os.path.normpath(table.parent)) for p in paths]
 
 
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Label files by their path without ending, and by their bare stem where only one folder has it."""
+def _label_names(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Label files by their path without ending; and by their bare stem where only one folder has it.
+
+    The second is for images that lie in no folder themselves: ``train/a`` and ``test/a`` are two.
+    """
     if not folder.is_dir():
         raise RequestError(f"There is no folder of labels {folder}.")
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in _LABELS)
@@ -218,7 +236,7 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
     for path in files:
         named.setdefault((path.relative_to(folder).parent / stem_of(path)).as_posix(), []).append(path)
         stems.setdefault(stem_of(path), []).append(path)
-    return {**{stem: paths for stem, paths in stems.items() if len({p.parent for p in paths}) == 1}, **named}
+    return named, {stem: paths for stem, paths in stems.items() if len({p.parent for p in paths}) == 1}
 
 
 def _label_place(label: Path, labels: Path, root: Path) -> str:

@@ -103,12 +103,12 @@ class RandomTransform(ABC, Generic[Parameters]):
     def _own_random(self) -> np.random.Generator:
         """Generator of this process: a copy of a transform in a worker must not repeat its brothers.
 
-        Workers of a `DataLoader` follow torch's seed (`torch.manual_seed`), others their number.
+        Workers of a `DataLoader` follow torch's seed (`torch.manual_seed`), others their number, or rank.
         """
         if self._random is None or self._process != os.getpid():
             worker = torch.utils.data.get_worker_info()
-            forked = [os.getpid()] if multiprocessing.parent_process() is not None else []
-            drawn = [worker.seed % 2**63] if worker is not None else forked
+            numbers = [*getattr(multiprocessing.current_process(), "_identity", ()), int(os.environ.get("RANK", 0))]
+            drawn = [worker.seed % 2**63] if worker is not None else [n for n in numbers if n]
             entropy = drawn if self.seed is None else [self.seed, *drawn]
             self._random, self._process = np.random.default_rng(entropy or None), os.getpid()
         return self._random

@@ -15,13 +15,14 @@ import torch
 
 import focuslab
 from focuslab.augment.copies import Copy, Task
-from focuslab.augment.sources import Companion, Source, check_label, stem_of
+from focuslab.augment.sources import Companion, Source, check_label
 from focuslab.errors import FocusLabError, ImageError, OutputError
-from focuslab.files import take_place
-from focuslab.io import writer_of
+from focuslab.files import stem_of, take_place
+from focuslab.io import plate_of, writer_of
 from focuslab.io.destination import sidecar_path
 from focuslab.models.bundle import CARD, Model
 from focuslab.models.zoo import load_model
+from focuslab.refocusing.batch import unexpected
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.progress import finish
 from focuslab.refocusing.request import RefocusRequest
@@ -66,11 +67,12 @@ def make_copies(task: Task, order: Order) -> Result:
         return Result(task.source.place, error=task.source.error)
     try:
         missing = [copy for copy in task.copies if record_of(task, copy, order) is None]
+        taken = task.source.state()
         stack = task.source.open(order.optics, order.reading) if missing or task.source.companions else None
         if stack is not None:
             for companion in task.source.companions:
                 if companion.is_label:
-                    check_label(companion.path, stack.plane_shape)
+                    check_label(companion.path, stack)
             for copy in task.copies:  # also beside those that are there: labels may have been added, or corrected
                 for companion in task.source.companions:
                     _carry(companion, task, copy, order)
@@ -78,7 +80,7 @@ def make_copies(task: Task, order: Order) -> Result:
             engine = _engine(order.model, _written(order.model), order.device)
             level = _level(stack, task, engine)
             for copy in missing:
-                _make(stack, task, copy, level, engine, order)
+                _make(stack, task, copy, level, engine, order, taken)
         records = tuple(r for c in task.copies if (r := record_of(task, c, order)) is not None)
         made = len(missing) * math.prod(stack.shape) if stack is not None else 0
         return Result(task.source.place, records, pixels=made)
@@ -88,16 +90,19 @@ def make_copies(task: Task, order: Order) -> Result:
         if error.errno in _NO_ROOM:
             return Result(task.source.place, error=OutputError(f"A file cannot be written: {error}."))
         return Result(task.source.place, error=ImageError(f"A file cannot be read or written: {error}."))
+    except Exception as error:  # a file like no other; the next ones are not to suffer
+        return Result(task.source.place, error=unexpected(task.source.place, error))
 
 
 def record_of(task: Task, copy: Copy, order: Order) -> dict[str, Any] | None:
-    """Record of a copy that is there whole, the one that is wanted, and not older than its image; None otherwise."""
+    """Record of a copy that is there whole, the one that is wanted, of the image as it is now; None otherwise."""
     output = order.destination / copy.output
     try:
-        record = json.loads(sidecar_path(output).read_text(encoding="utf-8"))["augment"]
-        if sidecar_path(output).stat().st_mtime < task.source.changed:
+        said = json.loads(sidecar_path(output).read_text(encoding="utf-8"))
+        if said["input"] != task.source.state():
             return None
-    except (OSError, ValueError, KeyError):
+        record = said["augment"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     wanted = _wanted(task, copy, order)
     return dict(record) if output.exists() and all(record.get(k) == v for k, v in wanted.items()) else None
@@ -143,13 +148,22 @@ def _level(stack: FocalStack, task: Task, engine: Engine) -> float | None:
     return float(np.median(values)) if values else float("nan")
 
 
-def _make(stack: FocalStack, task: Task, copy: Copy, level: float | None, engine: Engine, order: Order) -> None:
+def _make(
+    stack: FocalStack,
+    task: Task,
+    copy: Copy,
+    level: float | None,
+    engine: Engine,
+    order: Order,
+    taken: dict[str, int],
+) -> None:
     output = order.destination / copy.output
     output.parent.mkdir(parents=True, exist_ok=True)
     empty = level is not None and np.isnan(level)
     known = {} if level is None else {f"level_{copy.unit}": 0.0 if empty else level}
     request = RefocusRequest(way=copy.way, **{f"shift_{copy.unit}": copy.shift}, **known)  # type: ignore[arg-type]
     with writer_of(output, stack, overwrite=True) as writer:
+        writer.aside = {"input": taken}
         said = finish(refocus_steps(stack, request, engine, writer.array, keep_nan=True, tile=_TILE))
         said.pop("seconds")  # the same copy is the same file
         levels = [p.get("level_px") for p in said["planes"]]
@@ -170,9 +184,16 @@ def _make(stack: FocalStack, task: Task, copy: Copy, level: float | None, engine
 
 
 def carried_place(companion: Companion, source: Source, copy: Copy) -> str:
-    """Where a file that goes with an image lies beside a copy, below the destination."""
+    """Where a file that goes with an image lies beside a copy, below the destination.
+
+    What goes with a field of a plate lies in folders of the name of the plate, those of its copy in such of the copy's.
+    """
     endings = companion.path.name[len(stem_of(Path(source.place))) :]
-    return (Path(companion.place) / f"{stem_of(Path(copy.output))}{endings}").as_posix()
+    place, image, output = Path(companion.place), Path(source.place), Path(copy.output)
+    if (plate := plate_of(image)) is not None:
+        named = output.parts[len(plate.parts) - 1]
+        place = Path(*(named if part in (plate.name, stem_of(plate)) else part for part in place.parts))
+    return (place / f"{stem_of(output)}{endings}").as_posix()
 
 
 def _carry(companion: Companion, task: Task, copy: Copy, order: Order) -> None:

@@ -12,7 +12,8 @@ import typer
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, fail, out, outcomes
 from focuslab.errors import RequestError
-from focuslab.io import fields_of, is_plate
+from focuslab.io import fields_of, is_plate, plate_of
+from focuslab.io.folders import numbered
 from focuslab.io.ome_zarr import is_zarr
 from focuslab.io.pattern import files_of_pattern, stack_of_files
 from focuslab.stack import FocalStack
@@ -92,7 +93,9 @@ def refocus(
     def opened(path: Path) -> FocalStack:
         return opt.open_stack(path, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series, **optics)
 
-    jobs = _jobs(inputs, output, pattern, files, opened, optics)
+    reading = {"axes": axes, "focus_axis": focus_axis, "series": series, "rgb": rgb, "nan": nan, "pattern": pattern}
+    jobs = _jobs(inputs, output, pattern, files, opened, optics, series)
+    jobs = [replace(job, reading={**reading, **optics}) for job in jobs]
     if skip_existing:  # a result is there as a whole or not at all; one of another request is told
         every, jobs = jobs, [job for job in jobs if not made_before(job, request, engine)]
         if len(jobs) < len(every):
@@ -127,6 +130,7 @@ def _jobs(
     files: str,
     opened: Callable[[Path], FocalStack],
     optics: dict[str, Any],
+    series: int | None,
 ) -> "list[Job]":
     """Everything to do: files, the files of folders, or folders of one file per plane."""
     from focuslab.refocusing.batch import Job, check_targets, files_in, jobs_of
@@ -140,16 +144,19 @@ def _jobs(
             axes, stacks = files_of_pattern(item, pattern)
             for name, planes in stacks.items():  # opened when it is its turn: one that fails does not stop the others
                 known = partial(_stack_of, name, planes, axes, optics)
-                jobs.append(Job(name, known, output / f"{name}.ome.tif"))
+                jobs.append(Job(name, known, output / f"{name}.ome.tif", tuple(planes.values())))
         elif item.is_dir() and not is_zarr(item):
             jobs += jobs_of(files_in(item, files, output), output, opened, below=item)
         elif is_plate(item):
             jobs += jobs_of(fields_of(item), output, opened, below=item.parent)
         else:
-            jobs += jobs_of([item], output, opened)
+            plate = plate_of(item)
+            jobs += jobs_of([item], output, opened, below=plate.parent if plate is not None and not to_file else None)
     if to_file:
         if len(jobs) > 1:
             raise RequestError(f"{len(jobs)} inputs need a folder as --output, got the file {output}.")
         return [replace(jobs[0], target=output)]
+    if series is not None:  # one image of several in a file
+        jobs = [replace(job, target=numbered(job.target, series)) for job in jobs]
     check_targets(jobs)
     return jobs

@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from focuslab.errors import OutputError
-from focuslab.files import check_free
+from focuslab.files import check_free, stem_of
 from focuslab.stack import FocalStack
 
 __all__ = ["check_destination", "check_room", "sidecar_path"]
@@ -17,13 +17,7 @@ _ENDINGS = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".ome.zarr", ".zarr")
 
 def sidecar_path(path: Path) -> Path:
     """`<name>.focuslab.json` beside an image."""
-    return path.with_name(f"{_stem(path)}.focuslab.json")
-
-
-def _stem(path: Path) -> str:
-    """Name without the ending of an image."""
-    ending = next((e for e in _ENDINGS if path.name.lower().endswith(e)), "")
-    return path.name[: len(path.name) - len(ending)]
+    return path.with_name(f"{stem_of(path)}.focuslab.json")
 
 
 def check_destination(path: Path, *, overwrite: bool, folder: bool = False) -> None:
@@ -37,7 +31,8 @@ def check_destination(path: Path, *, overwrite: bool, folder: bool = False) -> N
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already: give another name, or --overwrite to replace it.")
     check_free(path)
-    beside = [path.with_name(_stem(path) + ending) for ending in _ENDINGS]
+    image = path.name.lower().endswith(_ENDINGS)
+    beside = [path.with_name(stem_of(path) + ending) for ending in _ENDINGS] if image else []
     if not overwrite and sidecar_path(path).exists() and (there := [p.name for p in beside if p.exists()]):
         raise OutputError(
             f"{path.name} would share its record, {sidecar_path(path).name}, with {there[0]}: give another name, or "

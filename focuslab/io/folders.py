@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from focuslab.errors import RequestError
+from focuslab.files import stem_of
 from focuslab.io.ome_zarr import is_zarr
 from focuslab.io.plates import fields_of, is_plate, plate_of
 
-__all__ = ["EXPORT", "MAKERS", "TIFF_ENDINGS", "images_of", "written_name"]
+__all__ = ["EXPORT", "MAKERS", "TIFF_ENDINGS", "images_of", "numbered", "written_name"]
 
 TIFF_ENDINGS = (".tif", ".tiff", ".stk", ".lsm")  # of files that are read, all of them TIFF inside
 MAKERS = (".czi", ".dv", ".ims", ".lif", ".nd2", ".oib", ".oif", ".oir", ".vsi")  # not read here
@@ -40,3 +41,9 @@ def written_name(path: Path) -> str:
     if path.suffix.lower() in (".tif", ".tiff", ".zarr") or plate_of(path) is not None:
         return path.name
     return f"{path.name}.ome.zarr" if path.is_dir() else f"{path.stem}.ome.tif"  # a Zarr image is called anything
+
+
+def numbered(path: Path, series: int) -> Path:
+    """Where the result of one image of several in a file goes: ``a.ome.tif``, image 1, to ``a_s1.ome.tif``."""
+    stem = stem_of(path)
+    return path.with_name(f"{stem}_s{series}{path.name[len(stem) :]}")

@@ -118,13 +118,14 @@ class ZarrWriter:
     ----------
     array
         Full resolution, to be written in place.
-    provenance
-        Set it before the context ends.
+    provenance, aside
+        As of a `StackWriter`.
     """
 
     def __init__(self, path: str | Path, like: FocalStack, *, overwrite: bool = False) -> None:
         self.path, self._like, self._overwrite = Path(path), like, overwrite
         self.provenance: dict[str, Any] = {}
+        self.aside: dict[str, Any] = {}
         check_destination(self.path, overwrite=overwrite, folder=True)
         self._draft = self.path.with_name(f".{self.path.name}.{uuid4().hex[:8]}.part")
         self._note = self._draft.with_name(f"{self._draft.name}.json")
@@ -148,7 +149,8 @@ class ZarrWriter:
         try:
             shapes = self._pyramid()
             self._group.attrs.put(self._attributes(shapes))
-            self._note.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n", encoding="utf-8")
+            record = json.dumps({**self.provenance, **self.aside}, indent=1, default=str)
+            self._note.write_text(record + "\n", encoding="utf-8")
             self._take_place()
             take_place(self._note, sidecar_path(self.path))
         except OSError as failure:

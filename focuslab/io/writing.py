@@ -113,11 +113,14 @@ class StackWriter:
         Pixels to be set, with the axes of `like`.
     provenance
         Set it before the context ends.
+    aside
+        What goes into the sidecar alone, for it would make another file of the same picture.
     """
 
     def __init__(self, path: str | Path, like: FocalStack, *, overwrite: bool = False) -> None:
         self.path = Path(path)
         self.provenance: dict[str, Any] = {}
+        self.aside: dict[str, Any] = {}
         self._like = like
         self._family = _family(self.path, like)
         check_destination(self.path, overwrite=overwrite)
@@ -147,7 +150,8 @@ class StackWriter:
             self._describe()
             sidecar = sidecar_path(self.path)
             sidecar_draft = self._draft.with_name(f"{self._draft.name}.json")
-            sidecar_draft.write_text(json.dumps(self.provenance, indent=1, default=str) + "\n", encoding="utf-8")
+            record = json.dumps({**self.provenance, **self.aside}, indent=1, default=str)
+            sidecar_draft.write_text(record + "\n", encoding="utf-8")
             take_place(self._draft, self.path)
             take_place(sidecar_draft, sidecar)
         except BaseException as failure:

@@ -5,12 +5,12 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from focuslab.errors import FocusLabError, ImageError, OutputError, RequestError
-from focuslab.files import place_of
+from focuslab.files import place_of, state_of
 from focuslab.io import copy_plate, images_of, is_plate, plate_of, read, writer_of
 from focuslab.io.destination import sidecar_path
 from focuslab.io.folders import written_name
@@ -37,12 +37,30 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image: what it is called, how it is opened, where its result goes; its file, if it is one."""
+    """One image: what it is called, how it is opened, where its result goes.
+
+    Attributes
+    ----------
+    files
+        Those that it lies in; none for an image in memory.
+    reading
+        What was said of how to read them, as far as it makes another result.
+    """
 
     name: str
     open: Callable[[], FocalStack]
     target: Path
-    source: Path | None = None
+    files: tuple[Path, ...] = ()
+    reading: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def source(self) -> Path | None:
+        """Its file, if it is one."""
+        return self.files[0] if len(self.files) == 1 else None
+
+    def input(self) -> dict[str, Any]:
+        """What tells its input from another one of its name, as it comes back from a record."""
+        return dict(json.loads(json.dumps({"name": self.name, **state_of(self.files), "reading": self.reading})))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +109,7 @@ def jobs_of(
     names = [path.relative_to(below) if below is not None else Path(path.name) for path in files]
     targets = [output / name.with_name(written_name(path)) for path, name in zip(files, names, strict=True)]
     return [
-        Job(_name(path, below), lambda path=path: opened(path), target, path)  # type: ignore[misc]
+        Job(_name(path, below), lambda path=path: opened(path), target, (path,))  # type: ignore[misc]
         for path, target in zip(files, targets, strict=True)
     ]
 
@@ -110,9 +128,8 @@ def check_targets(jobs: Sequence[Job]) -> None:
     counts = Counter(places)
     if twice := [target.name for target, place in zip(targets, places, strict=True) if counts[place] > 1]:
         raise RequestError(f"Several inputs are called {twice[0]}: refocus them into different folders.")
-    inputs = [place_of(job.source) if job.source is not None else "" for job in jobs]
-    others = set(inputs)
-    if over := [t for t, place, own in zip(targets, places, inputs, strict=True) if place != own and place in others]:
+    inputs = {place_of(path): job for job in jobs for path in job.files}
+    if over := [job.target for job, place in zip(jobs, places, strict=True) if inputs.get(place, job) is not job]:
         raise RequestError(f"{over[0]} is an input itself, and would be written over: choose another folder.")
     records = Counter(sidecar_path(target) for target in targets)
     if shared := [target.name for target in targets if records[sidecar_path(target)] > 1]:
@@ -177,17 +194,17 @@ def batch_steps(
 
 
 def made_before(job: Job, request: RefocusRequest, engine: Engine) -> bool:
-    """Whether the result of a job is there, and its record, if it has one, is of the same request and model."""
+    """Whether the result of a job is there, and its record, if it has one, is of the same input, request and model."""
     if not job.target.exists():
         return False
     try:
         record = json.loads(sidecar_path(job.target).read_text(encoding="utf-8"))
-        made = record["request"], record["way"], record["model"]["sha256"]
+        made = record["request"], record["way"], record["model"]["sha256"], record["input"]
     except FileNotFoundError:
         return True
     except (OSError, ValueError, KeyError, TypeError):  # of something else
         return False
-    return made == (request.said, request.way, engine.model.identity["sha256"])
+    return made == (request.said, request.way, engine.model.identity["sha256"], job.input())
 
 
 def unexpected(name: str, error: Exception) -> FocusLabError:
@@ -236,10 +253,11 @@ def _one(
     keep_nan: bool,
     tile: int,
 ) -> Generator[BatchProgress, None, dict[str, Any]]:
-    stack = job.open()
+    taken, stack = job.input(), job.open()
     if job.source is not None and job.target.exists() and place_of(job.target) == place_of(job.source):
         raise OutputError(f"{job.target} is the input itself: write to another folder or name.")
     with _made(job.target.parent), writer_of(job.target, stack, overwrite=overwrite) as writer:
+        writer.aside = {"input": taken}
         steps = refocus_steps(stack, request, engine, writer.array, keep_nan=keep_nan, tile=tile)
         while True:
             try:
