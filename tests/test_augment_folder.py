@@ -21,12 +21,13 @@ import torch
 from PIL import Image
 
 import focuslab
-from focuslab.augment.copies import AugmentRequest, plan_copies
+from focuslab.augment import work
+from focuslab.augment.copies import AugmentRequest, Copy, plan_copies
 from focuslab.augment.folder import augment_steps, plan_folder, plan_replay
-from focuslab.augment.sources import Source
-from focuslab.augment.work import Order
+from focuslab.augment.sources import Companion, Source, check_label, find_sources
+from focuslab.augment.work import Order, carried_place
 from focuslab.calibration import Calibration
-from focuslab.errors import OutputError, RequestError
+from focuslab.errors import ImageError, OutputError, RequestError
 from focuslab.models.bundle import Model
 from focuslab.optics import phantom
 from focuslab.refocusing import finish
@@ -460,3 +461,95 @@ def _dies_at_two(task: int) -> int:
     if task == 2:
         raise RuntimeError("dead")
     return task
+
+
+def test_images_of_another_data_set_are_not_taken_for_those_that_were_copied(data: Path, tmp_path: Path) -> None:
+    other, out = tmp_path / "other", tmp_path / "out"
+    (other / "images").mkdir(parents=True)
+    focuslab.write(other / "images" / "cell1.ome.tif", FocalStack(picture(9), "YX", KNOWN))
+    made(plan_folder(data / "images" / "train", out, REQUEST), data, out)
+    shutil.copy(other / "images" / "cell1.ome.tif", tmp_path / "cell1.ome.tif")
+    for file in (other / "images").iterdir():
+        os.utime(file, (1e9, 1e9))  # older than the copies
+    (result,) = made(plan_folder(other / "images", out, REQUEST), data, out)
+    assert result.pixels > 0, "cell1 is another image"
+    again = made(plan_folder(other / "images", out, REQUEST), data, out)
+    assert again[0].pixels == 0 and again[0].records == result.records
+    os.utime(other / "images" / "cell1.ome.tif", (4e9, 4e9))  # by a clock that is ahead
+    (ahead,) = made(plan_folder(other / "images", out, REQUEST), data, out)
+    assert ahead.pixels > 0 and len(ahead.records) == 2
+
+
+def test_a_label_of_another_folder_is_of_another_image(tmp_path: Path) -> None:
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    for place in ("train/a", "test/b", "c"):
+        (images / place).parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(images / f"{place}.tif", picture(1))
+    for place in ("test/a", "test/b", "deep/c"):
+        (masks / place).parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(masks / f"{place}.tif", picture(1))
+    found = {s.place: s for s in find_sources(images, labels=masks)}
+    assert found["train/a.tif"].error is not None and not found["train/a.tif"].companions
+    assert [c.path.parent.name for c in found["test/b.tif"].companions] == ["test"]
+    assert [c.path.parent.name for c in found["c.tif"].companions] == ["deep"], "of an image in no folder"
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "said"),
+    [
+        ("m.npy", np.zeros((64, 71), np.uint8), "64 x 71"),
+        ("m.npy", np.zeros((64, 72), np.uint8), None),
+        ("m.npy", np.zeros((3, 64, 72), np.uint8), None),
+        ("m.npy", np.zeros((9, 64, 72), np.uint8), "9 planes"),
+        ("m.tif", np.zeros((9, 64, 72), np.uint8), "9 planes"),
+        ("m.tif", np.zeros((3, 64, 72), np.uint8), None),
+        ("m.tif", b"II*\0", "cannot be read"),
+    ],
+)
+def test_labels_fit_their_image(name: str, label: Any, said: str | None, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if isinstance(label, bytes):
+        path.write_bytes(label)
+    elif path.suffix == ".npy":
+        np.save(path, label)
+    else:
+        tifffile.imwrite(path, label, photometric="minisblack")
+    image = FocalStack(np.zeros((2, 3, 64, 72), np.uint16), "CZYX")
+    if said is None:
+        check_label(path, image)
+    else:
+        with pytest.raises(ImageError, match=said):
+            check_label(path, image)
+
+
+def test_a_file_like_no_other_does_not_end_the_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, real = tmp_path / "out", work._make
+
+    def fails(stack: Any, task: Any, *more: Any) -> None:
+        if "cell1" in task.source.place:
+            raise IndexError("nobody thought of it")
+        real(stack, task, *more)
+
+    monkeypatch.setattr(work, "_make", fails)
+    results = made(plan_folder(data / "images", out, REQUEST), data, out)
+    assert ["IndexError" in str(r.error) for r in results] == [True, False, False]
+    assert len(json.loads((out / "manifest.json").read_text())["copies"]) == 4
+
+
+def test_tables_are_of_one_image_and_none_is_lost(tmp_path: Path) -> None:
+    for name in ("a", "a.1"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", picture(1))
+        (tmp_path / f"{name}.csv").write_text("x\n")
+    (tmp_path / "a.cells.csv").write_text("x\n")
+    found = {s.place: {c.path.name for c in s.companions} for s in find_sources(tmp_path)}
+    assert found == {"a.tif": {"a.csv", "a.cells.csv"}, "a.1.tif": {"a.1.csv"}}
+    (tmp_path / "manifest.csv").write_text("mine\n")
+    with pytest.raises(RequestError, match="the manifest"):
+        plan_folder(tmp_path, tmp_path.parent / "out", REQUEST)
+
+
+def test_labels_of_a_plate_carry_the_name_of_its_copy() -> None:
+    label = Companion(Path("masks/p1.zarr/B/3/0.tif"), "masks/p1.zarr/B/3", True)
+    copied = Copy(1, "p1_defocus01.zarr/B/3/0", 2.0, "px", "optics", 0)
+    place = carried_place(label, Source(Path("p1.zarr/B/3/0"), "p1.zarr/B/3/0"), copied)
+    assert place == "masks/p1_defocus01.zarr/B/3/0.tif"

@@ -65,7 +65,7 @@ def augment(
     else:
         if (blur_um is None) == (blur_px is None):
             raise RequestError("Say how much defocus to add by one of --blur-um A:B and --blur-px A:B.")
-        opt.refuse_unheard(pattern, axes=axes, focus_axis=focus_axis, series=series, rgb=rgb)
+        opt.refuse_unheard(pattern, files=files, axes=axes, focus_axis=focus_axis, series=series, rgb=rgb)
         unit: Literal["um", "px"] = "px" if blur_um is None else "um"
         request = AugmentRequest(copies, _range(blur_um or blur_px or ""), unit, engine, level, seed, format)
         plan = plan_folder(

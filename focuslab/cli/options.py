@@ -122,9 +122,13 @@ def wavelengths_of(said: str | None) -> tuple[float, ...] | None:
         ) from error
 
 
-def refuse_unheard(pattern: str | None, *, rgb: Literal["refuse", "per-channel"], **reading: str | int | None) -> None:
+def refuse_unheard(
+    pattern: str | None, *, files: str, rgb: Literal["refuse", "per-channel"], **reading: str | int | None
+) -> None:
     """Refuse options of how a file is read where stacks are gathered by a pattern, which would not follow them."""
     said = [name for name, value in {**reading, "rgb": None if rgb == "refuse" else rgb}.items() if value is not None]
+    if pattern is not None and files != "**/*":
+        raise RequestError(f"--pattern {pattern} chooses the files itself, got --files {files} as well: leave it out.")
     if pattern is not None and said:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in said)
         raise RequestError(

@@ -69,7 +69,7 @@ def refocus(
     from focuslab.refocusing import Engine, RefocusRequest
     from focuslab.refocusing.batch import batch_steps, copy_plates, made_before, summary
 
-    opt.refuse_unheard(pattern, axes=axes, focus_axis=focus_axis, series=series, rgb=rgb)
+    opt.refuse_unheard(pattern, files=files, axes=axes, focus_axis=focus_axis, series=series, rgb=rgb)
     request = RefocusRequest(
         shift_um=shift_um,
         shift_px=shift_px,

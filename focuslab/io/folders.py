@@ -4,18 +4,21 @@ from pathlib import Path
 
 from focuslab.errors import RequestError
 from focuslab.files import stem_of
-from focuslab.io.ome_zarr import is_zarr
+from focuslab.io.ome_sets import without_parts
+from focuslab.io.ome_zarr import images_in, is_zarr
 from focuslab.io.plates import fields_of, is_plate, plate_of
 
 __all__ = ["EXPORT", "MAKERS", "TIFF_ENDINGS", "images_of", "numbered", "written_name"]
 
-TIFF_ENDINGS = (".tif", ".tiff", ".stk", ".lsm")  # of files that are read, all of them TIFF inside
+TIFF_ENDINGS = (".tif", ".tiff", ".tf8", ".btf", ".stk", ".lsm")  # of files that are read, all of them TIFF inside
 MAKERS = (".czi", ".dv", ".ims", ".lif", ".nd2", ".oib", ".oif", ".oir", ".vsi")  # not read here
 EXPORT = "Export it as OME-TIFF, for instance by Bio-Formats in Fiji, and open that."
 
 
 def images_of(folder: Path, files: str = "**/*") -> list[Path]:
     """Images of a folder whose paths match a glob, sorted: TIFF files, OME-Zarr images, the fields of its plates.
+
+    An OME-TIFF in several files is one image, by the name of the first of them.
 
     Raises
     ------
@@ -33,6 +36,8 @@ def images_of(folder: Path, files: str = "**/*") -> list[Path]:
     if foreign and not found:
         raise RequestError(f"{folder} holds images in a format of the microscope's maker ({foreign[0]}). {EXPORT}")
     whole = sorted(p for p in found if plate_of(p.relative_to(folder)) is None and (p.is_file() or is_zarr(p)))
+    whole = [image for p in whole for image in (images_in(p) if p.is_dir() else [p])]
+    whole = without_parts(whole)
     return [image for p in whole for image in (fields_of(p) if is_plate(p) else [p])]
 
 

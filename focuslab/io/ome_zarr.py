@@ -28,7 +28,7 @@ from focuslab.io.destination import check_destination, check_room, sidecar_path
 from focuslab.pixels import LazyPixels, Region
 from focuslab.stack import AXES, FocalStack
 
-__all__ = ["ZarrWriter", "attributes_of", "is_zarr", "open_for_writing", "open_zarr"]
+__all__ = ["ZarrWriter", "attributes_of", "images_in", "is_zarr", "open_for_writing", "open_zarr"]
 
 _CHUNK = 512  # px
 _BLOCK = 2048  # px that a pyramid is made by at once
@@ -104,6 +104,13 @@ def attributes_of(path: Path) -> dict[str, Any]:
             said = said.get(inside, {}) if inside else said
             return dict(said.get("ome", said))
     return {}
+
+
+def images_in(path: Path) -> list[Path]:
+    """Images of a folder that bioformats2raw has written, one for each series of a file; else the folder itself."""
+    if "bioformats2raw.layout" not in attributes_of(path):
+        return [path]
+    return sorted((p for p in path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
 
 
 def open_for_writing(path: Path) -> Any:

@@ -4,9 +4,11 @@
 stack; ``{}`` matches text that is ignored.
 """
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -144,24 +146,45 @@ def stack_of_files(
     shape = tuple(len(v) for v in values)
     grid = {where: tuple(v[i] for v, i in zip(values, where, strict=True)) for where in np.ndindex(*shape)}
     lacking = [dict(zip(axes.lower(), key, strict=True)) for key in grid.values() if key not in files]
-    if lacking:
-        raise ImageError(f"The stack {name!r} lacks {len(lacking)} of {len(grid)} planes, the first at {lacking[0]}.")
+    gaps = [{"z": z} for z in _gaps(values[axes.index("Z")])] if "Z" in axes else []
+    if lacking := [*lacking, *gaps]:
+        raise ImageError(
+            f"The stack {name!r} lacks {len(lacking)} of {len(grid) + len(gaps)} planes, the first at {lacking[0]}."
+        )
     first = read(files[grid[(0,) * len(axes)]], pixel_size_um=pixel_size_um)
     if first.axes != "YX":
         raise ImageError(f"The files of {name!r} must hold one plane each, got axes {first.axes}.")
     found = {where: files[key] for where, key in grid.items()}
     pixels = _Files(found, (*shape, *first.shape), first.dtype, pixel_size_um)
     said = first.calibration
-    alike = Calibration(  # in all channels
-        pixel_size_um=said.pixel_size_um, na=said.na, index=said.index, position_um=said.position_um
-    )
+    alike = said.replace(time_step_s=None, wavelengths_um=(), channel_names=())
+    channels = _channels(files, grid, axes, pixel_size_um)
     if said.position_um and "Z" in axes and shape[axes.index("Z")] > 1:
         next_plane = files[grid[tuple(int(axis == "Z") for axis in axes)]]
         above = read(next_plane, pixel_size_um=pixel_size_um).calibration.position_um or said.position_um
-        alike = alike.replace(z_step_um=abs(above[0] - said.position_um[0]) or None)
-    if "C" not in axes:
-        alike = alike.replace(wavelengths_um=said.wavelengths_um, channel_names=said.channel_names)
+        alike = alike.replace(z_step_um=abs(above[0] - said.position_um[0]) or alike.z_step_um)
+    waves = tuple(one.wavelengths_um[0] if len(one.wavelengths_um) == 1 else None for one in channels)
+    names = tuple(one.channel_names[0] if len(one.channel_names) == 1 else "" for one in channels)
+    alike = alike.replace(wavelengths_um=waves if any(waves) else (), channel_names=names if all(names) else ())
     return FocalStack(pixels, axes + "YX", alike, {}, "ome")
+
+
+def _gaps(numbers: Sequence[int]) -> list[int]:
+    """Numbers that are missing from a row that is to be even, such as 0, 1, 3."""
+    step = math.gcd(*(b - a for a, b in pairwise(numbers))) if len(numbers) > 1 else 1
+    return sorted(set(range(numbers[0], numbers[-1] + 1, step)) - set(numbers))
+
+
+def _channels(
+    files: dict[tuple[int, ...], Path],
+    grid: dict[tuple[int, ...], tuple[int, ...]],
+    axes: str,
+    pixel_size_um: float | None,
+) -> list[Calibration]:
+    """What the first file of each channel says of itself."""
+    count = 1 + max(where[axes.index("C")] for where in grid) if "C" in axes else 1
+    firsts = [tuple(c if axis == "C" else 0 for axis in axes) for c in range(count)]
+    return [read(files[grid[where]], pixel_size_um=pixel_size_um).calibration for where in firsts]
 
 
 class _Files(LazyPixels):

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, ImageError
-from focuslab.io.folders import EXPORT, MAKERS
+from focuslab.io.folders import EXPORT, MAKERS, TIFF_ENDINGS
 from focuslab.io.metamorph import metamorph_calibration
+from focuslab.io.ome_sets import metadata_file
 from focuslab.io.ome_zarr import is_zarr, open_zarr
 from focuslab.io.plates import is_plate
 from focuslab.io.tiff_metadata import completed, imagej_calibration, ome_calibration, own_notes
@@ -95,12 +96,22 @@ def read(
         try:
             tiff = tifffile.TiffFile(path)
             if not tiff.series:
+                tiff.close()
                 raise ValueError("it holds no image")
         except Exception as error:  # tifffile raises errors of many kinds on damaged files
             raise ImageError(f"{path.name} cannot be read as a TIFF: {error}.") from error
     try:
         if any("offset" in said and not _PRIVATE_TAG.search(said) for said in complaints):
             raise ImageError(f"{path.name} is truncated: it points beyond its own end. Copy it again from its source.")
+        if main := metadata_file(tiff.pages.first.description):
+            whole = path.with_name(main)
+            if not whole.is_file() or whole.samefile(path) or whole.suffix.lower() not in TIFF_ENDINGS:
+                raise ImageError(
+                    f"{path.name} is a part of an OME-TIFF that has its metadata in {main}, which is not there, or no "
+                    "TIFF: let Bio-Formats write the image as one OME-TIFF, for instance in Fiji."
+                )
+            tiff.close()
+            return read(whole, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series, pixel_size_um=pixel_size_um)
         if series is None:
             tiff = _as_pages(tiff, path, axes)
         stack = _open(path, tiff, _one_of(path, tiff, series), axes, focus_axis, rgb, pixel_size_um)

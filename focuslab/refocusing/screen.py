@@ -16,7 +16,7 @@ from focuslab.refocusing.survey import PlaneFocus, focus_curve_steps
 __all__ = ["COLUMNS", "FieldFocus", "Wells", "estimate_steps", "of_wells"]
 
 _WELL = re.compile(
-    r"(?<![A-Za-z0-9])(?P<well>[A-Pa-p]\d{1,2})(?![0-9])"  # a letter of a 384-well plate and a number
+    r"(?<![A-Za-z0-9])(?P<well>[A-Pa-p]\d{1,2})(?![A-Za-z0-9])"  # a letter of a 384-well plate and a number
     r"(?:.*?(?<![A-Za-z])(?:s|f|field|site)_?(?P<field>\d+))?"
 )
 
@@ -86,7 +86,7 @@ class Wells:
 
     def of(self, name: str) -> tuple[str | None, str | None]:
         """Well and field of a file name; None where it says none."""
-        found = self._pattern.search(name)
+        found = self._pattern.search(name) if self._pattern is not _WELL else self._usual(name)
         if found is None:
             return None, None
         said = found.groupdict()
@@ -94,6 +94,11 @@ class Wells:
         if match := re.fullmatch(r"([A-Z]+)0*(\d+)", well):
             well = f"{match[1]}{int(match[2]):02d}"
         return well, said.get("field")
+
+    @staticmethod
+    def _usual(name: str) -> re.Match[str] | None:
+        """First well in the name of a file, else in that of its folder, and so on."""
+        return next((found for part in reversed(name.split("/")) if (found := _WELL.search(part))), None)
 
 
 def estimate_steps(

@@ -3,6 +3,8 @@
 A stream starts at any step, so that an interrupted run goes on with the batch that it would have had.
 """
 
+import multiprocessing
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -210,7 +212,10 @@ class StreamModule(pl.LightningDataModule):
     def _loader(self, source: Source, start: int, stop: int | None) -> DataLoader[Any]:
         assert self.trainer is not None
         stream = _Stream(source, start, stop, self.trainer.global_rank, self.trainer.world_size)
-        return DataLoader(stream, batch_size=None, num_workers=self.workers if stop is None else 0)
+        workers = self.workers if stop is None else 0
+        if workers and multiprocessing.get_start_method() != "fork":
+            _check_sendable(stream)
+        return DataLoader(stream, batch_size=None, num_workers=workers)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold: evidence that was costly to gather."""
@@ -220,6 +225,16 @@ class StreamModule(pl.LightningDataModule):
         """Go on from a checkpoint."""
         if isinstance(self.train, Observations):
             self.train.rows = state_dict["rows"]
+
+
+def _check_sendable(stream: "_Stream") -> None:
+    """See that a process that is not a copy of this one can be given a source; open files cannot be sent."""
+    try:
+        pickle.dumps(stream)
+    except Exception as error:  # of many kinds
+        raise RequestError(
+            f"Recorded stacks cannot be handed to processes of their own on this system ({error}): set workers=0."
+        ) from error
 
 
 class _Stream(IterableDataset[Any]):
