@@ -1,5 +1,6 @@
 """Random transforms: parameters apart from applying, layouts and dtypes, what each does to an image."""
 
+import multiprocessing
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 import focuslab
 from focuslab.augment import (
@@ -193,3 +194,40 @@ def test_auto_is_the_cpu_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("focuslab.augment.defocus.get_worker_info", lambda: SimpleNamespace(seed=0))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert defocus.engine is not before and defocus.engine.device.type == "cpu"
+
+
+class Looked(Dataset[int]):
+    """What a worker sees of the epoch of a data set."""
+
+    def __init__(self, data: FocalDataset) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        return self.data.epoch
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_workers_that_live_on_hear_of_an_epoch() -> None:
+    data = FocalDataset([IMAGE], RandomDisc((1.0, 4.0)))
+    loader = DataLoader(Looked(data), batch_size=None, num_workers=1, persistent_workers=True)
+    seen = []
+    for epoch in range(3):
+        data.set_epoch(epoch)
+        seen.append({int(e) for e in loader})
+    assert seen == [{0}, {1}, {2}]
+
+
+def drawn(transform: Any) -> float:
+    return float(transform.sample().radius_px)
+
+
+def test_processes_draw_by_their_number_and_ranks_by_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = drawn(RandomDisc((1.0, 9.0), seed=1))
+    monkeypatch.setenv("RANK", "1")
+    assert drawn(RandomDisc((1.0, 9.0), seed=1)) != here
+    monkeypatch.setattr(multiprocessing.current_process(), "_identity", (3,))
+    third = drawn(RandomDisc((1.0, 9.0), seed=1))
+    assert third != here and third == drawn(RandomDisc((1.0, 9.0), seed=1)), "not by the number of the process"

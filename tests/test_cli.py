@@ -432,3 +432,34 @@ def test_a_result_is_not_written_over_another_input(cli, image: Path, tiny: Path
     )
     code, _, said = cli("refocus", *arguments)
     assert code == 2 and "an input itself" in said
+
+
+def test_results_of_another_input_are_not_taken_for_done(cli, image: Path, tiny: Path, tmp_path: Path) -> None:
+    ask = ("refocus", image, "-o", tmp_path / "out", "--shift-px", 1, "--level-px", 3, "--model", tiny)
+    assert cli(*ask)[0] == 0
+    code, _, said = cli(*ask, "--skip-existing")
+    assert code == 0 and "1 of 1 results are there already" in said
+    for other in (("--na", 0.8), ("--nan", "keep")):
+        code, _, said = cli(*ask, *other, "--skip-existing")
+        assert code == 2 and "exists already" in said, "by another microscope, or read in another way"
+    os.utime(image, (1e9, 1e9))  # restored, from another day
+    code, _, said = cli(*ask, "--skip-existing")
+    assert code == 2 and "exists already" in said
+
+
+def test_images_of_one_file_have_results_of_their_own(cli, tiny: Path, tmp_path: Path, blurred: np.ndarray) -> None:
+    with tifffile.TiffWriter(tmp_path / "stage.ome.tif", ome=True) as file:
+        for k in (1, 2):
+            file.write((k * blurred).astype(blurred.dtype), metadata={"axes": "YX", "Name": f"position {k}"})
+    for number in (0, 1):
+        ask = ("--series", number, "--shift-px", 0, "--level-px", 3, "--model", tiny)
+        assert cli("refocus", tmp_path / "stage.ome.tif", "-o", tmp_path / "out", *ask)[0] == 0
+    first, second = (np.asarray(read(tmp_path / "out" / f"stage_s{k}.ome.tif").array) for k in (0, 1))
+    assert np.array_equal(2 * first, second)
+
+
+def test_a_pattern_chooses_its_files_itself(cli, image: Path, tmp_path: Path) -> None:
+    code, _, said = cli(
+        "refocus", image.parent, "-o", tmp_path / "o", "--sharpest", "--pattern", "{}_z{z}.tif", "--files", "*.tif"
+    )
+    assert code == 2 and "--files" in said

@@ -630,3 +630,100 @@ def test_metadata_that_say_nothing_do_not_keep_the_pixels_from_being_read(tmp_pa
         for other in spoilt:
             path.write_bytes(other)
             assert read(path).calibration.thickness_um is None, "a note that is not understood is not heard"
+
+
+def ome(path: Path, image: np.ndarray, images: str, before: str = "") -> Path:
+    """Write a TIFF with an OME-XML document of one's own."""
+    space = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    xml = f'<?xml version="1.0"?><OME xmlns="{space}">{before}{images}</OME>'
+    tifffile.imwrite(path, image, description=xml, metadata=None, photometric="minisblack")
+    return path
+
+
+def ome_image(planes: str = "", *, t: int = 1, z: int = 1, size: float = 0.1, data: bool = True, more: str = "") -> str:
+    held = "<TiffData/>" if data else "<MetadataOnly/>"
+    return (
+        f'<Image ID="Image:{size}">{more}<Pixels ID="Pixels:{size}" DimensionOrder="XYZCT" Type="uint8" SizeX="16" '
+        f'SizeY="16" SizeZ="{z}" SizeC="1" SizeT="{t}" PhysicalSizeX="{size}" PhysicalSizeY="{size}">'
+        f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{held}{planes}</Pixels></Image>'
+    )
+
+
+def test_the_objective_of_a_turret_is_known_where_the_file_says_which(tmp_path: Path) -> None:
+    lenses = '<Objective ID="O:1" LensNA="0.25" Immersion="Air"/><Objective ID="O:2" LensNA="1.4" Immersion="Oil"/>'
+    turret = f'<Instrument ID="I:0">{lenses}</Instrument>'
+    image = pixels((16, 16), "uint8")
+    assert read(ome(tmp_path / "a.ome.tif", image, ome_image(), turret)).calibration.na is None
+    said = ome_image(more='<ObjectiveSettings ID="O:2"/>')
+    known = read(ome(tmp_path / "b.ome.tif", image, said, turret)).calibration
+    assert (known.na, known.index) == (1.4, 1.518)
+
+
+def test_an_image_of_metadata_alone_is_none_of_the_file(tmp_path: Path) -> None:
+    both = ome_image(size=9.0, data=False) + ome_image(size=0.1)
+    assert read(ome(tmp_path / "a.ome.tif", pixels((16, 16), "uint8"), both)).calibration.pixel_size_um == 0.1
+
+
+def test_planes_say_place_and_time_by_their_numbers(tmp_path: Path) -> None:
+    def plane(t: int, z: int, place: float) -> str:
+        where = " ".join(f'Position{a}="{place}" Position{a}Unit="um"' for a in "XYZ")
+        return f'<Plane TheT="{t}" TheZ="{z}" TheC="0" DeltaT="{500 * t}" DeltaTUnit="ms" {where}/>'
+
+    said = ome_image("".join(plane(t, z, 100 + 10 * z) for t, z in ((1, 1), (1, 0), (0, 1), (0, 0))), t=2, z=2)
+    known = read(ome(tmp_path / "a.ome.tif", pixels((2, 2, 16, 16), "uint8"), said)).calibration
+    assert known.position_um == (100.0, 100.0, 100.0) and known.time_step_s == 0.5
+
+
+def test_centimetres_of_a_print_are_no_calibration(tmp_path: Path) -> None:
+    for per_cm, size in ((28.346, None), (20000.0, 0.5)):
+        path = tmp_path / f"{size}.tif"
+        tifffile.imwrite(
+            path, pixels((16, 16), "uint8"), imagej=True, resolution=(per_cm, per_cm), metadata={"unit": "cm"}
+        )
+        assert read(path).calibration.pixel_size_um == (None if size is None else pytest.approx(size))
+
+
+def test_an_ome_tiff_in_several_files_is_one_image_of_a_folder(tmp_path: Path) -> None:
+    image = pixels((3, 16, 16), "uint8")
+    names = [f"p_{z}.ome.tif" for z in range(3)]
+    blocks = "".join(
+        f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{z:032}</UUID></TiffData>'
+        for z, name in enumerate(names)
+    )
+    said = ome_image(z=3).replace("<TiffData/>", blocks)
+    for z, name in enumerate(names):
+        ome(tmp_path / name, image[z], said)
+    ome(tmp_path / "other.ome.tif", image[0], ome_image())
+    assert [p.name for p in images_of(tmp_path)] == ["other.ome.tif", "p_0.ome.tif"]
+    for name in names[1:]:  # as Bio-Formats writes them: all is said in the first
+        there = f'<BinaryOnly MetadataFile="{names[0]}" UUID="urn:uuid:{name}"/>'
+        ome(tmp_path / name, image[names.index(name)], there)
+    assert [p.name for p in images_of(tmp_path)] == ["other.ome.tif", "p_0.ome.tif"]
+    part = read(tmp_path / names[2])
+    assert part.axes == "ZYX" and part.calibration.pixel_size_um == 0.1
+    alone = ome(tmp_path / "alone.ome.tif", image[0], '<BinaryOnly MetadataFile="x.companion.ome"/>')
+    with pytest.raises(ImageError, match=r"metadata in x\.companion\.ome"):
+        read(alone)
+
+
+def test_planes_that_a_pattern_lacks_are_named(tmp_path: Path) -> None:
+    for z in (0, 2, 6, 8):
+        tifffile.imwrite(tmp_path / f"a_z{z}.tif", pixels((16, 16), "uint8"))
+    with pytest.raises(ImageError, match=r"lacks 1 of 5 planes, the first at \{'z': 4\}"):
+        read_pattern(tmp_path, "{}_z{z}.tif")
+    tifffile.imwrite(tmp_path / "a_z4.tif", pixels((16, 16), "uint8"))
+    (stack,) = read_pattern(tmp_path, "{}_z{z}.tif").values()
+    assert stack.shape == (5, 16, 16)
+
+
+def test_a_pattern_keeps_what_its_files_say(tmp_path: Path) -> None:
+    for c, (name, wave) in enumerate((("DAPI", 0.461), ("GFP", 0.52))):
+        said = Calibration(
+            pixel_size_um=0.3, z_step_um=2.0, thickness_um=5.0, wavelengths_um=(wave,), channel_names=(name,)
+        )
+        for z in range(2):
+            write(tmp_path / f"a_z{z}_w{c}.ome.tif", FocalStack(pixels((16, 16), "uint8"), "YX", said))
+    (stack,) = read_pattern(tmp_path, "{}_z{z}_w{c}.ome.tif").values()
+    known = stack.calibration
+    assert (known.z_step_um, known.thickness_um, known.pixel_size_um) == (2.0, 5.0, 0.3)
+    assert known.wavelengths_um == (0.461, 0.52) and known.channel_names == ("DAPI", "GFP")

@@ -193,3 +193,84 @@ def test_plates_are_their_fields(tmp_path: Path) -> None:
     for made in (tmp_path / "out" / "screen.zarr", tmp_path / "more" / "screen_defocus00.zarr"):
         assert is_plate(made) and [f.relative_to(made).as_posix() for f in fields_of(made)] == names
         assert focuslab.read(made / "B/2/0").calibration.pixel_size_um == 0.645
+
+
+def test_dimensions_have_their_names(tmp_path: Path) -> None:
+    focuslab.write(tmp_path / "a.ome.zarr", FocalStack(np.stack([picture()] * 2), "ZYX", KNOWN))
+    said = json.loads((tmp_path / "a.ome.zarr" / "0" / "zarr.json").read_text())
+    assert said["dimension_names"] == ["z", "y", "x"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda ome: ome.update(omero={"channels": 5}),
+        lambda ome: ome["multiscales"][0]["datasets"][0].update(
+            coordinateTransformations=[{"type": "scale", "path": "s"}]
+        ),
+        lambda ome: ome["multiscales"][0]["datasets"][0].update(
+            coordinateTransformations=[{"type": "scale", "scale": [1.0]}]
+        ),
+    ],
+)
+def test_odd_metadata_are_told_in_a_sentence(tmp_path: Path, change: Any) -> None:
+    path = tmp_path / "a.ome.zarr"
+    focuslab.write(path, FocalStack(picture(), "YX", KNOWN))
+    said = json.loads((path / "zarr.json").read_text())
+    change(said["attributes"]["ome"])
+    (path / "zarr.json").write_text(json.dumps(said))
+    with pytest.raises(ImageError, match="not those of NGFF"):
+        focuslab.read(path)
+
+
+def test_nothing_said_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.zarr"
+    focuslab.write(path, FocalStack(picture(), "YX", Calibration(pixel_size_um=0.5)))
+    said = json.loads((path / "zarr.json").read_text())
+    said["attributes"]["ome"]["omero"] = None
+    said["attributes"]["ome"]["multiscales"][0]["coordinateTransformations"] = None
+    (path / "zarr.json").write_text(json.dumps(said))
+    assert focuslab.read(path).calibration.pixel_size_um == 0.5
+
+
+def test_a_plate_says_what_fields_it_has(tmp_path: Path) -> None:
+    from focuslab.io import copy_plate, fields_of, is_plate, plates
+
+    source, target = tmp_path / "screen.zarr", tmp_path / "out" / "screen.zarr"
+    make_plate(source)
+    (tmp_path / "out").mkdir()
+    copy_plate(source, target)
+    assert not target.exists(), "no field, no plate"
+    focuslab.write(tmp_path / "field.zarr", focuslab.read(source / "A/1/1"))
+    (target / "A" / "1").mkdir(parents=True)
+    (tmp_path / "field.zarr").rename(target / "A/1/1")
+    copy_plate(source, target)
+    assert is_plate(target) and fields_of(target) == [target / "A/1/1"]
+    said = json.loads((source / "zarr.json").read_text())
+    del said["attributes"]["ome"]["plate"]["wells"]
+    (source / "zarr.json").write_text(json.dumps(said))
+    with pytest.raises(ImageError, match="NGFF plate"):
+        plates.fields_of(source)
+
+
+def test_a_field_alone_keeps_its_place_in_the_plate(tmp_path: Path) -> None:
+    make_plate(tmp_path / "screen.zarr")
+    command = [sys.executable, "-m", "focuslab", "refocus", str(tmp_path / "screen.zarr/B/2/0"), "-o"]
+    shift = ["--shift-um", "3", "--level-um", "0"]
+    subprocess.run([*command, str(tmp_path / "out"), *shift], capture_output=True, check=True)
+    assert focuslab.read(tmp_path / "out" / "screen.zarr/B/2/0").axes == "YX"
+
+
+def test_images_that_bioformats2raw_wrote(tmp_path: Path) -> None:
+    from focuslab.io import images_of
+
+    for k in (0, 1):
+        focuslab.write(tmp_path / f"{k}.zarr", FocalStack(picture(seed=k), "YX", KNOWN))
+    root = tmp_path / "data" / "slide.zarr"
+    zarr.open_group(str(root), mode="w", zarr_format=3).attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
+    for k in (0, 1):
+        (tmp_path / f"{k}.zarr").rename(root / str(k))
+    assert images_of(tmp_path / "data") == [root / "0", root / "1"]
+    with pytest.raises(ImageError, match=r"slide\.zarr/0"):
+        focuslab.read(root)
+    assert focuslab.read(root / "1").shape == (96, 120)

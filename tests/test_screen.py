@@ -66,6 +66,10 @@ def test_a_plate(tmp_path: Path) -> None:
         ("exp9_C5_x_7.tif", "exp9_{well}_{}_{field}.tif", "C05", "7"),
         ("B03_s12.tif", "{well}_s{field}", "B03", "12"),
         ("plate_B03.tif", "{}_{well}", "B03", None),
+        ("p1/A03_s2.tif", None, "A03", "2"),
+        ("day3/d3/B02.tif", None, "B02", None),
+        ("H2B_GFP_A03_s1.tif", None, "A03", "1"),
+        ("B04/field1.tif", None, "B04", None),
     ],
 )
 def test_names_of_wells(name: str, pattern: str | None, well: str | None, field: str | None) -> None:

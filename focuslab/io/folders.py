@@ -45,7 +45,9 @@ def written_name(path: Path) -> str:
     """Name that what is made of an image is written under: its own, or another ending where its format is only read."""
     if path.suffix.lower() in (".tif", ".tiff", ".zarr") or plate_of(path) is not None:
         return path.name
-    return f"{path.name}.ome.zarr" if path.is_dir() else f"{path.stem}.ome.tif"  # a Zarr image is called anything
+    if path.is_dir():  # a Zarr image is called anything
+        return f"{path.name}.ome.zarr"
+    return f"{path.stem.removesuffix('.ome')}.ome.tif"
 
 
 def numbered(path: Path, series: int) -> Path:
