@@ -26,6 +26,7 @@ class Calibration(BaseModel):
     thickness_um: float | None = Field(default=None, description="thickness of the specimen, um; thin if not known")
     wavelengths_um: tuple[float | None, ...] = Field(default=(), description="emission, um, per channel")
     channel_names: tuple[str, ...] = Field(default=())
+    channel_colours: tuple[str, ...] = Field(default=(), description="how they are shown: RRGGBB, hexadecimal")
     position_um: tuple[float, float, float] | None = Field(
         default=None, description="place of the first plane on the stage, um: Z, Y, X"
     )

@@ -149,9 +149,16 @@ class FocalStack:
         here = {axis: position for axis, position in positions.items() if axis in self.axes}
         known, changes = self.calibration, dict[str, object]()
         if "C" in here:
-            names = known.channel_names[here["C"] : here["C"] + 1] if len(known.channel_names) > 1 else ()
+            names, colours = (
+                known_of[here["C"] : here["C"] + 1] if len(known_of) > 1 else ()
+                for known_of in (known.channel_names, known.channel_colours)
+            )
             wave = known.wavelength_um(here["C"])
-            changes |= {"wavelengths_um": () if wave is None else (wave,), "channel_names": names}
+            changes |= {
+                "wavelengths_um": () if wave is None else (wave,),
+                "channel_names": names,
+                "channel_colours": colours,
+            }
         if "Z" in here:
             changes["z_step_um"] = None
             if known.position_um and known.z_step_um:

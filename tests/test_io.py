@@ -727,3 +727,26 @@ def test_a_pattern_keeps_what_its_files_say(tmp_path: Path) -> None:
     known = stack.calibration
     assert (known.z_step_um, known.thickness_um, known.pixel_size_um) == (2.0, 5.0, 0.3)
     assert known.wavelengths_um == (0.461, 0.52) and known.channel_names == ("DAPI", "GFP")
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [("ome", "a.ome.tif"), ("imagej", "a.tif"), ("tiff", "a.tif"), ("zarr", "a.zarr")]
+)
+def test_channels_keep_their_colours(tmp_path: Path, family: str, name: str) -> None:
+    if family == "zarr":
+        pytest.importorskip("zarr", reason="the zarr extra is not installed; make test installs it")
+    said = Calibration(channel_names=("DAPI", "GFP", "Cy5"), channel_colours=("0000ff", "00ff00", "ff8001"))
+    write(tmp_path / name, FocalStack(pixels((3, 2, 16, 18), "uint16"), "CZYX", said, {}, family))
+    again = read(tmp_path / name)
+    assert again.calibration.channel_colours == said.channel_colours
+    assert again.take(C=2).calibration.channel_colours == ("ff8001",)
+    if family == "imagej":
+        with tifffile.TiffFile(tmp_path / name) as file:
+            assert file.imagej_metadata["mode"] == "composite"
+
+
+def test_colours_that_nobody_chose_are_none(tmp_path: Path) -> None:
+    one, two = (f'<Channel ID="C:{k}" SamplesPerPixel="1"{more}/>' for k, more in ((1, ' Color="-1"'), (2, "")))
+    said = ome_image().replace('<Channel ID="Channel:0:0" SamplesPerPixel="1"/>', one + two)
+    path = ome(tmp_path / "a.ome.tif", pixels((2, 16, 16), "uint8"), said.replace('SizeC="1"', 'SizeC="2"'))
+    assert read(path).axes == "CYX" and read(path).calibration.channel_colours == ()

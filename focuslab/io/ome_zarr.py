@@ -11,6 +11,7 @@ References
 
 import contextlib
 import json
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = ["ZarrWriter", "attributes_of", "images_in", "is_zarr", "open_for_writ
 _CHUNK = 512  # px
 _BLOCK = 2048  # px that a pyramid is made by at once
 _SMALLEST = 512  # px below which a pyramid has no further level
+_COLOUR = re.compile(r"[0-9a-f]{6}")
 _TO_UM = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "angstrom": 1e-4, "meter": 1e6}
 
 
@@ -242,8 +244,11 @@ class ZarrWriter:
             "version": "0.5",
             "multiscales": [{"name": self.path.stem, "axes": axes, "datasets": datasets, "type": "mean"}],
         }
-        if known.channel_names:
-            ome["omero"] = {"channels": [{"label": name} for name in known.channel_names]}
+        shown = (("label", known.channel_names), ("color", [colour.upper() for colour in known.channel_colours]))
+        if any(values for _, values in shown):
+            count = max(len(values) for _, values in shown)
+            channels = [{key: values[c] for key, values in shown if c < len(values)} for c in range(count)]
+            ome["omero"] = {"channels": channels}
         said = json.loads(json.dumps(self.provenance, default=str))
         return {"ome": ome, "focuslab": {"calibration": known.model_dump(mode="json"), "provenance": said}}
 
@@ -279,8 +284,12 @@ def _calibration(image: dict[str, Any], axes: str, omero: dict[str, Any], own: d
     y, x = found["Y"], found["X"]
     if y and x and abs(y - x) > 0.01 * x:
         raise ImageError(f"Pixels must be square within 1 %, these are {y:g} x {x:g} um: resample the image first.")
-    names = tuple(str(c.get("label") or f"channel {i}") for i, c in enumerate(omero.get("channels", ())))
+    channels = omero.get("channels") or ()
+    named = any(c.get("label") for c in channels)
+    names = tuple(str(c.get("label") or f"channel {i}") for i, c in enumerate(channels)) if named else ()
+    colours = tuple(str(c.get("color", "")).lower() for c in channels)
     said = {"pixel_size_um": x, "z_step_um": found.get("Z"), "time_step_s": found.get("T"), "channel_names": names}
+    said["channel_colours"] = colours if all(_COLOUR.fullmatch(colour) for colour in colours) else ()
     before = own.get("position_um") or (0.0, 0.0, 0.0)
     position = tuple(place.get(a, start) for a, start in zip("ZYX", before, strict=True))
     said["position_um"] = position if x and any(position) else None

@@ -133,12 +133,15 @@ def imagej_calibration(tiff: tifffile.TiffFile, *, any_unit: bool = False) -> Ca
     labels = said.get("Labels")
     channels = said.get("channels", 1)
     names = tuple(str(label) for label in labels[:channels]) if labels and channels > 1 else ()
+    tables = said.get("LUTs") or ()
+    composite = channels > 1 and said.get("mode") in ("composite", "color") and len(tables) == channels
     interval = (number(said.get("finterval")) or 0.0) * _SECONDS.get(str(said.get("tunit") or "s").strip().lower(), 0.0)
     return Calibration(
         pixel_size_um=square_pixels(*sizes),
         z_step_um=micrometres(abs(number(said.get("spacing")) or 0.0) or None, unit, any_unit=any_unit),
         time_step_s=interval if interval > 0 else None,
         channel_names=names,
+        channel_colours=tuple(bytes(np.asarray(t)[:, -1].tolist()).hex() for t in tables) if composite else (),
     )
 
 
@@ -185,8 +188,18 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
         index=index,
         wavelengths_um=waves if any(waves) else (),
         channel_names=names if any(c.get("Name") for c in channels) else (),
+        channel_colours=_colours(channels),
         position_um=_position(planes.get((0, 0, 0))),
     )
+
+
+def _colours(channels: list[ET.Element]) -> tuple[str, ...]:
+    """Colours of channels, RRGGBB; OME-XML says them as a signed number, RGBA, and white where nobody chose one."""
+    said = [number(channel.get("Color", "-1")) for channel in channels]
+    if any(colour is None or not -(2**31) <= colour < 2**31 for colour in said):
+        return ()
+    found = tuple(f"{(int(colour or 0) & 0xFFFFFFFF) >> 8:06x}" for colour in said)
+    return found if set(found) - {"ffffff"} else ()
 
 
 def _time_step(pixels: ET.Element, planes: dict[tuple[int, ...], ET.Element]) -> float | None:
@@ -229,6 +242,9 @@ def ome_metadata(calibration: Calibration, axes: str, shape: tuple[int, ...]) ->
     for c, channel in enumerate(known):
         if len(calibration.channel_names) == channels:
             channel["Name"] = calibration.channel_names[c]
+        if len(calibration.channel_colours) == channels:
+            colour = (int(calibration.channel_colours[c], 16) << 8) + 255
+            channel["Color"] = colour - (1 << 32) if colour >= 1 << 31 else colour
         if wave := calibration.wavelength_um(c):
             channel |= {"EmissionWavelength": 1000 * wave, "EmissionWavelengthUnit": "nm"}
     if any(known):

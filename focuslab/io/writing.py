@@ -257,6 +257,11 @@ def _family(path: Path, stack: FocalStack) -> str:
     return stack.family
 
 
+def _ramp(colour: str) -> NDArray[np.uint8]:
+    """Colour table of ImageJ (3, 256) from black to a colour, RRGGBB."""
+    return (np.linspace(0, 1, 256) * np.array(list(bytes.fromhex(colour)))[:, None]).round().astype(np.uint8)
+
+
 def _imagej_layout(calibration: Calibration, axes: str) -> dict[str, Any]:
     said: dict[str, Any] = {"axes": axes}
     layout: dict[str, Any] = {"metadata": said}
@@ -269,4 +274,6 @@ def _imagej_layout(calibration: Calibration, axes: str) -> dict[str, Any]:
         said["finterval"] = calibration.time_step_s
     if calibration.channel_names:
         said["Labels"] = list(calibration.channel_names)
+    if len(calibration.channel_colours) > 1:
+        said |= {"mode": "composite", "LUTs": [_ramp(colour) for colour in calibration.channel_colours]}
     return layout

@@ -168,7 +168,7 @@ def _calibration(layer: Any, axes: str, typed: Mapping[str, Any]) -> tuple[Calib
         ("FocusLab", _of_metadata(layer)),
     ):
         for name, value in found.items():
-            if name in ("channel_names", "wavelengths_um", "time_step_s"):
+            if name in ("channel_names", "channel_colours", "wavelengths_um", "time_step_s"):
                 channels[name] = value
             elif value is not None:
                 known[name], sources[name] = value, source
@@ -182,9 +182,9 @@ def _calibration(layer: Any, axes: str, typed: Mapping[str, Any]) -> tuple[Calib
     if "wavelength_um" in known:
         said = known.pop("wavelength_um")
         wavelengths = tuple(said) if isinstance(said, list | tuple) else (said,)
-    names = tuple(channels.get("channel_names") or ())
+    shown = {name: tuple(channels.get(name) or ()) for name in ("channel_names", "channel_colours")}
     return (
-        Calibration(**known, wavelengths_um=wavelengths, channel_names=names, time_step_s=channels.get("time_step_s")),
+        Calibration(**known, wavelengths_um=wavelengths, time_step_s=channels.get("time_step_s"), **shown),
         sources,
     )
 
