@@ -30,6 +30,7 @@ class Calibration(BaseModel):
     position_um: tuple[float, float, float] | None = Field(
         default=None, description="place of the first plane on the stage, um: Z, Y, X"
     )
+    downwards: bool = Field(default=False, description="whether Z falls from plane to plane")
 
     def __init__(self, **data: object) -> None:
         try:
@@ -57,6 +58,11 @@ class Calibration(BaseModel):
     def replace(self, **changes: object) -> Self:
         """Return a copy with some fields changed, validated again."""
         return type(self)(**{**self.model_dump(), **changes})
+
+    def z_of(self, plane: int) -> float:
+        """Z of a focal plane on the stage, um; of a stack whose place is not known, from its first plane."""
+        step = (self.z_step_um or 0.0) * (-1 if self.downwards else 1)
+        return (self.position_um or (0.0,))[0] + plane * step
 
     def wavelength_um(self, channel: int = 0) -> float | None:
         """Emission wavelength of a channel; a single one holds for all channels."""

@@ -160,10 +160,9 @@ class FocalStack:
                 "channel_colours": colours,
             }
         if "Z" in here:
-            changes["z_step_um"] = None
-            if known.position_um and known.z_step_um:
-                z, y, x = known.position_um
-                changes["position_um"] = (z + here["Z"] * known.z_step_um, y, x)
+            changes |= {"z_step_um": None, "downwards": False}
+            if known.position_um:
+                changes["position_um"] = (known.z_of(here["Z"]), *known.position_um[1:])
         if "T" in here:
             changes["time_step_s"] = None
         axes = "".join(axis for axis in self.axes if axis not in here)

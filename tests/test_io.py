@@ -86,6 +86,10 @@ def test_ome_carries_optics_there_and_back(tmp_path: Path) -> None:
     assert again.position_um == placed.position_um and again.pixel_size_um == 0.1
     with tifffile.TiffFile(tmp_path / "placed.ome.tif") as file:
         assert file.ome_metadata.count('PositionZ="1.0"') == 2, "of the last focal plane, in both channels"
+    down = placed.replace(downwards=True)
+    write(tmp_path / "down.ome.tif", FocalStack(pixels((2, 3, 16, 16), "uint8"), "CZYX", down))
+    again = read(tmp_path / "down.ome.tif")
+    assert again.calibration == down and again.take(Z=2).calibration.position_um == (-7.0, 1200.5, 0.0)
     partly = said.replace(wavelengths_um=(None, 0.52))
     write(tmp_path / "b.ome.tif", FocalStack(pixels((2, 16, 16), "uint8"), "CYX", partly))
     assert read(tmp_path / "b.ome.tif").calibration.wavelengths_um == (None, pytest.approx(0.52))

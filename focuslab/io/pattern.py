@@ -162,7 +162,8 @@ def stack_of_files(
     if said.position_um and "Z" in axes and shape[axes.index("Z")] > 1:
         next_plane = files[grid[tuple(int(axis == "Z") for axis in axes)]]
         above = read(next_plane, pixel_size_um=pixel_size_um).calibration.position_um or said.position_um
-        alike = alike.replace(z_step_um=abs(above[0] - said.position_um[0]) or alike.z_step_um)
+        step = above[0] - said.position_um[0]
+        alike = alike.replace(z_step_um=abs(step) or alike.z_step_um, downwards=step < 0)
     waves = tuple(one.wavelengths_um[0] if len(one.wavelengths_um) == 1 else None for one in channels)
     names = tuple(one.channel_names[0] if len(one.channel_names) == 1 else "" for one in channels)
     alike = alike.replace(wavelengths_um=waves if any(waves) else (), channel_names=names if all(names) else ())

@@ -190,7 +190,13 @@ def ome_calibration(xml: str, image: int = 0, *, any_unit: bool = False) -> Cali
         channel_names=names if any(c.get("Name") for c in channels) else (),
         channel_colours=_colours(channels),
         position_um=_position(planes.get((0, 0, 0))),
+        downwards=_falls(*(_position(planes.get((0, 0, z))) for z in (0, 1))),
     )
+
+
+def _falls(first: tuple[float, ...] | None, second: tuple[float, ...] | None) -> bool:
+    """Whether the second focal plane lies below the first, Z leading."""
+    return first is not None and second is not None and second[0] < first[0]
 
 
 def _colours(channels: list[ET.Element]) -> tuple[str, ...]:
@@ -256,10 +262,10 @@ def ome_metadata(calibration: Calibration, axes: str, shape: tuple[int, ...]) ->
 
 def _places(calibration: Calibration, axes: str, shape: tuple[int, ...]) -> dict[str, list[Any]]:
     """Where every plane lies on the stage."""
-    (z, y, x), step = calibration.position_um or (0.0, 0.0, 0.0), calibration.z_step_um or 0.0
+    _, y, x = calibration.position_um or (0.0, 0.0, 0.0)
     lead = shape[:-2]
     at = [index[axes.index("Z")] if "Z" in axes else 0 for index in np.ndindex(*lead)]
-    places = {"X": [x] * len(at), "Y": [y] * len(at), "Z": [z + step * k for k in at]}
+    places = {"X": [x] * len(at), "Y": [y] * len(at), "Z": [calibration.z_of(k) for k in at]}
     units = {f"Position{axis}Unit": ["µm"] * len(at) for axis in places}
     return {**{f"Position{axis}": values for axis, values in places.items()}, **units}
 
