@@ -1,6 +1,6 @@
 """A large OME-Zarr image is augmented: how much memory that takes.
 
-    python benchmarks/augment_large.py --work FOLDER [--side 20000] [--engine optics]
+    python benchmarks/augment_large.py --work FOLDER [--side 20000] [--way optics]
 
 Specimens are tiled to a plane of uint16, written chunk by chunk; `focuslab augment` makes one copy of it, whose level
 is read first, with the pyramid of the copy. Prints the growth of memory over the run, and the speed.
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--side", type=int, default=20_000)
-    parser.add_argument("--engine", choices=("optics", "model"), default="optics")
+    parser.add_argument("--way", choices=("optics", "model"), default="optics")
     asked = parser.parse_args()
     data, out = asked.work / "data", asked.work / "copies"
     shutil.rmtree(out, ignore_errors=True)
@@ -52,7 +52,7 @@ def main() -> None:
         data.mkdir(parents=True, exist_ok=True)
         write_image(path, asked.side)
     focuslab.load_model("default")  # torch is imported before memory is counted
-    plan = plan_folder(path, out, AugmentRequest(1, (6.0, 6.0), "px", asked.engine, "read", 1))
+    plan = plan_folder(path, out, AugmentRequest(1, (6.0, 6.0), "px", asked.way, "read", 1))
     start = time.perf_counter()
     with Peak() as peak:
         (result,) = finish(augment_steps(plan, Order(out, "default")))
@@ -60,7 +60,7 @@ def main() -> None:
     if result.error is not None:
         raise result.error
     copy = focuslab.read(out / result.records[0]["output"])
-    print(f"{copy.shape} {copy.dtype} by {asked.engine}: {result.pixels / seconds / 1e6:.2f} Mpx/s")
+    print(f"{copy.shape} {copy.dtype} by {asked.way}: {result.pixels / seconds / 1e6:.2f} Mpx/s")
     print(f"memory: {peak.before:.0f} MiB before, +{peak.mib:.0f} MiB")
 
 

@@ -338,8 +338,11 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     assert dry.returncode == 0 and "2 copies of 1 images" in dry.stdout and not (tmp_path / "o").exists()
     assert run(data, tmp_path / "o").stderr.startswith("focuslab: Say how much")
     assert "two numbers with a colon" in run(data, tmp_path / "o", "--blur-px", "3").stderr
+    ask = (data, tmp_path / "o", "--blur-px", "1:3")
+    assert "about labels" in run(*ask, "--labels-missing", "skip").stderr
+    assert "give one" in run(*ask, "--workers", 2, "--scheduler", "tcp://nowhere:1").stderr
     (data / "images/train/broken.tif").write_bytes(b"nothing")
-    bad = run(data / "images", tmp_path / "o", "--blur-px", "1:3", "--level", "sharp", "--engine", "optics")
+    bad = run(data / "images", tmp_path / "o", "--blur-px", "1:3", "--level", "sharp", "--way", "optics")
     assert bad.returncode == 1 and "broken.tif" in bad.stderr and "1 of 4 images failed" in bad.stderr
     assert len(list((tmp_path / "o").rglob("*.tif"))) == 3
 

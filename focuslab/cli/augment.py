@@ -26,7 +26,7 @@ def augment(
     blur_px: Annotated[str | None, typer.Option(metavar="A:B", help="Range of blur radius to add, px.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Folder of labels, named like their images.")] = None,
     labels_missing: Annotated[Literal["fail", "skip"], typer.Option(help="Images without a label.")] = "fail",
-    engine: Annotated[Literal["model", "optics", "mixed"], typer.Option(help="What makes the blur.")] = "mixed",
+    way: Annotated[Literal["model", "optics", "mixed"], typer.Option(help="What makes the blur.")] = "mixed",
     level: Annotated[
         Literal["read", "sharp"], typer.Option(help="Read each field's own blur, or take it as in focus.")
     ] = "read",
@@ -58,6 +58,8 @@ def augment(
     from focuslab.augment.folder import MANIFEST, augment_steps, plan_folder, plan_replay
     from focuslab.augment.work import Order
 
+    if scheduler is not None and workers > 1:
+        raise RequestError("--scheduler has workers of its own, --workers are threads of this machine: give one.")
     if source.suffix.lower() == ".json":
         _refuse_changes(context)
         plan, order = plan_replay(source)
@@ -65,9 +67,11 @@ def augment(
     else:
         if (blur_um is None) == (blur_px is None):
             raise RequestError("Say how much defocus to add by one of --blur-um A:B and --blur-px A:B.")
+        if labels is None and labels_missing != "fail":
+            raise RequestError("--labels-missing is about labels: name their folder with --labels, or leave it out.")
         opt.refuse_unheard(pattern, files=files, axes=axes, focus_axis=focus_axis, series=series, rgb=rgb)
         unit: Literal["um", "px"] = "px" if blur_um is None else "um"
-        request = AugmentRequest(copies, _range(blur_um or blur_px or ""), unit, engine, level, seed, format)
+        request = AugmentRequest(copies, _range(blur_um or blur_px or ""), unit, way, level, seed, format)
         plan = plan_folder(
             source,
             destination,
