@@ -103,8 +103,8 @@ class FocalStack:
         at = self.axes.index(axis)
         return [(*index[:at], i, *index[at + 1 :]) for i in range(self.shape[at])]
 
-    def one_plane(self, index: tuple[int, ...]) -> tuple[int, ...]:
-        """Index of a plane, checked; ``()`` is that of the only one.
+    def one_plane(self, index: tuple[int, ...] | int) -> tuple[int, ...]:
+        """Index of a plane, checked; ``()`` is that of the only one, a number that along the only axis of planes.
 
         Raises
         ------
@@ -112,6 +112,8 @@ class FocalStack:
             If the stack has no such plane, or several and none was named.
         """
         planes = list(self.planes())
+        if isinstance(index, int):
+            index = (index,)
         if not index and len(planes) == 1:
             return planes[0]
         if tuple(index) not in planes:

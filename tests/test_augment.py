@@ -231,3 +231,21 @@ def test_processes_draw_by_their_number_and_ranks_by_theirs(monkeypatch: pytest.
     monkeypatch.setattr(multiprocessing.current_process(), "_identity", (3,))
     third = drawn(RandomDisc((1.0, 9.0), seed=1))
     assert third != here and third == drawn(RandomDisc((1.0, 9.0), seed=1)), "not by the number of the process"
+
+
+def test_aberrations_are_drawn_too() -> None:
+    plain = Optics(na=0.5, wavelength_um=0.5, pixel_size_um=0.4)
+    odd = plain.replace(zernike_waves={11: 0.25, 6: 0.2})
+    made = [RandomDefocus((4.0, 4.0), optics=optics, way="optics", device="cpu")(IMAGE) for optics in (plain, odd)]
+    assert not np.array_equal(*made)
+    with pytest.raises(RequestError, match="'um' or in 'px'"):
+        RandomDefocus((1.0, 2.0), unit="µm", optics=plain)
+    with pytest.raises(RequestError, match="needs the optics"):
+        RandomDefocus((1.0, 2.0), unit="um", optics=[])
+
+
+def test_what_is_not_known_of_the_pool_spoils_nothing() -> None:
+    spoilt = IMAGE.astype(np.float32)
+    spoilt[3, 3] = np.nan
+    made = AmplitudePhaseRecombination(pool=[spoilt], p=1.0, seed=2)(IMAGE)
+    assert np.isfinite(made).all()

@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
 
+import focuslab
 from focuslab.calibration import Calibration
-from focuslab.errors import RequestError
+from focuslab.errors import ImageError, RequestError
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import Model
 from focuslab.models.networks import AutoencoderConfig
-from focuslab.optics import Optics, equivalent_radius, psf
+from focuslab.optics import Optics, equivalent_radius, phantom, psf
 from focuslab.quality.classical import convolved
-from focuslab.quality.trust import consistency
+from focuslab.quality.trust import consistency, finest_period_px
 from focuslab.refocusing import Engine, refocus
 from focuslab.refocusing.intensity import measure_map
 from focuslab.refocusing.live import LiveView, binned, bins_for
@@ -137,3 +138,30 @@ def test_a_model_without_physics_is_drawn_live(stack: FocalStack, tiny_model: Mo
     _, exact = view.pictures(tile, 0.0)
     assert np.abs(exact.counts - stack.plane((0,))[tile.slices]).max() <= 1
     assert all(np.isfinite(picture.counts).all() for picture in view.pictures(tile, -2.0))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 2.0])
+def test_what_was_not_changed_is_consistent(default_model: Model, level: float) -> None:
+    optics = Optics(na=0.5, wavelength_um=0.461, pixel_size_um=0.645)
+    light = convolved(phantom("nuclei", (128, 128), seed=1, scale_px=14), psf(optics, optics.defocus_um(level))[0])
+    plane = (100 + np.random.default_rng(0).poisson(10000 * light.clip(0))).astype(np.uint16)
+    sharp = focuslab.refocus(plane, sharpest=True, level_px=level, optics=optics, model=default_model)
+    assert consistency(plane, sharp, optics, level).misfit < 1.25
+
+
+def test_the_truth_is_consistent_where_bright_pixels_have_more_noise() -> None:
+    optics = Optics(na=0.5, wavelength_um=0.461, pixel_size_um=0.645)
+    truth = 10000 * phantom("nuclei", (128, 128), seed=1, scale_px=14)
+    blurred = convolved(truth, psf(optics, optics.defocus_um(2.0))[0])
+    plane = np.random.default_rng(1).poisson(blurred.clip(0)).astype(np.float32)
+    assert consistency(plane, truth, optics, 2.0).misfit == pytest.approx(1.0, abs=0.15)
+
+
+def test_trust_needs_numbers(optics: Optics) -> None:
+    plane = np.random.default_rng(0).normal(10, 1, (64, 64))
+    assert finest_period_px(np.ones((64, 64)), optics) == np.inf
+    plane[3, 3] = np.nan
+    with pytest.raises(ImageError, match="NaN"):
+        finest_period_px(plane, optics)
+    with pytest.raises(ImageError, match="NaN"):
+        consistency(plane, plane, optics, 2.0)

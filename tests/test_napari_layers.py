@@ -1,9 +1,13 @@
 """Layers as focal stacks: no window needed."""
 
+import copy
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from focuslab import Calibration, FocalStack, read, write
 from focuslab.errors import CalibrationError, ImageError
@@ -11,10 +15,13 @@ from focuslab.errors import CalibrationError, ImageError
 pytest.importorskip("napari", reason="the gui extra is not installed; make test installs it")
 
 from focuslab_napari.applying import PLANE, STACK, planes_in, write_steps
+from focuslab_napari.decimal_box import DecimalBox
 from focuslab_napari.layers import axes_of, read_layer
-from focuslab_napari.opening import layer_of
-from focuslab_napari.results import same_place, stacked_place
+from focuslab_napari.opening import layer_of, open_file
+from focuslab_napari.preferences import choose_focus_axis, chosen_focus_axis, type_numbers, typed_numbers
+from focuslab_napari.results import put_result, same_place, stacked_place
 from napari.layers import Image
+from qtpy.QtCore import QLocale, QSettings
 
 
 def layer(shape: tuple[int, ...], **keywords: object) -> Image:
@@ -135,3 +142,91 @@ def test_a_file_as_a_layer_and_back() -> None:
     assert again.stack.axes == "CZYX" and not again.guessed
     assert again.stack.calibration == said.replace(channel_names=())
     assert same_place(Image(pixels, **keywords), (2, 3))["axis_labels"] == ("y", "x")
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("ZCYX", (15, 2, 16, 16)), ("TYX", (7, 16, 16)), ("CYX", (2, 16, 16))])
+def test_a_file_that_napari_opened_says_its_axes(tmp_path: Path, axes: str, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros(shape, np.uint16), imagej=True, metadata={"axes": axes})
+    opened = layer(shape)
+    opened._source = opened.source.model_copy(update={"path": str(path)})
+    assert axes_of(opened) == (axes, False)
+    part = layer(shape[1:])  # split from it
+    part._source = opened.source
+    assert axes_of(part)[1], "guessed: it is not the whole file"
+
+
+def test_a_choice_of_the_focus_axis_is_of_as_many_axes() -> None:
+    made = layer((3, 7, 8, 8))
+    choose_focus_axis(made, 1)
+    assert chosen_focus_axis(made) == 1
+    split = layer((7, 8, 8), metadata=made.metadata)
+    assert chosen_focus_axis(split) is None
+
+
+def test_wavelengths_are_of_the_channel_that_they_were_typed_for(tmp_path: Path) -> None:
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+    source = SimpleNamespace(path=str(tmp_path / "cells.tif"))
+    dapi, gfp, again = (
+        SimpleNamespace(source=source, metadata={}, name=name) for name in ("cells DAPI", "cells GFP", "cells DAPI")
+    )
+    type_numbers(dapi, {"na": 0.8, "wavelength_um": 0.461})
+    assert typed_numbers(gfp) == {"na": 0.8}
+    assert typed_numbers(again) == {"na": 0.8, "wavelength_um": 0.461}
+    of_both = {"na": 0.8, "wavelength_um": [0.461, 0.69]}
+    assert read_layer(layer((2, 8, 8), axis_labels=("c", "y", "x")), typed=of_both).stack.calibration.wavelengths_um
+    split = read_layer(layer((8, 8)), typed=of_both)
+    assert split.stack.calibration.wavelengths_um == () and split.stack.calibration.na == 0.8
+
+
+def test_a_flipped_layer_has_square_pixels() -> None:
+    assert read_layer(layer((8, 8), scale=(-0.5, 0.5))).stack.calibration.pixel_size_um == 0.5
+
+
+def test_a_layer_of_an_open_file_can_be_duplicated(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", FocalStack(np.ones((2, 16, 16), np.uint16), "ZYX"))
+    pixels, _ = layer_of(read(tmp_path / "a.tif"), "a")
+    assert np.array_equal(np.asarray(copy.deepcopy(pixels)[1]), np.ones((16, 16)))
+
+
+@pytest.mark.parametrize("language", ["de_DE", "C", "en_US", "fr_FR"])
+@pytest.mark.parametrize("text", ["12.5", "12,5"])
+def test_point_and_comma_are_the_decimal_sign(qtbot: Any, language: str, text: str) -> None:
+    box = DecimalBox()
+    qtbot.addWidget(box)
+    box.setLocale(QLocale(language))
+    box.setRange(-100.0, 1e4)
+    box.setSuffix(" um")
+    box.lineEdit().setText(f"{text} um")
+    box.interpretText()
+    assert box.value() == 12.5
+    box.lineEdit().setText(f"-{text} um")
+    box.interpretText()
+    assert box.value() == -12.5
+
+
+def test_channels_have_looks_of_their_own(make_napari_viewer: Any) -> None:
+    viewer = make_napari_viewer()
+    said = Calibration(channel_colours=("0000ff", "00ff00"))
+    pixels = np.stack([np.full((3, 16, 16), top, np.uint16) for top in (4000, 300)])
+    pixels[..., :8] = 0
+    shown = open_file(viewer, Path("a.tif"), FocalStack(pixels, "CZYX", said))
+    assert shown.contrast_limits[1] == 4000 and shown.colormap.map([1.0])[0][:3].tolist() == [0, 0, 1]
+    viewer.dims.set_point(0, 1)
+    assert shown.contrast_limits[1] == 300 and shown.colormap.map([1.0])[0][:3].tolist() == [0, 1, 0]
+    shown.contrast_limits = (0, 99)
+    viewer.dims.set_point(0, 0)
+    viewer.dims.set_point(0, 1)
+    assert shown.contrast_limits == [0, 99], "what the user has set stays"
+    viewer.layers.remove(shown)
+    viewer.add_image(np.zeros((2, 3, 16, 16)))
+    viewer.dims.set_point(0, 0)
+
+
+def test_results_lie_right_above_their_source(make_napari_viewer: Any) -> None:
+    viewer = make_napari_viewer()
+    source = viewer.add_image(np.zeros((16, 16)), name="a", blending="additive", opacity=0.7)
+    viewer.add_labels(np.zeros((16, 16), int), name="painted")
+    made = put_result(viewer, source, "refocused", np.ones((16, 16)), {})
+    assert [one.name for one in viewer.layers] == ["a", "a refocused", "painted"]
+    assert made.blending == "additive" and made.opacity == 0.7

@@ -504,3 +504,70 @@ def test_what_is_cut_off_at_either_end_is_counted(tiny_model: Model) -> None:
     whole = np.zeros((1, 2), np.uint64)
     tally.write(whole, np.s_[:, :], whole.copy(), np.array([[2.0**65, -1.0]]), np.ones((1, 2), bool))
     assert whole.tolist() == [[2**64 - 1, 0]] and (tally.saturated, tally.darkened) == (2, 2)
+
+
+def test_a_frame_without_light_stays_so(blurred: np.ndarray, tiny_model: Model) -> None:
+    frames = np.stack([blurred, np.full_like(blurred, 100), blurred])
+    made = focuslab.refocus(FocalStack(frames, "TYX", CALIBRATED), sharpest=True, level_px=4.0, model=tiny_model)
+    assert np.array_equal(made.array[1], frames[1]) and not np.array_equal(made.array[0], frames[0])
+    assert made.provenance["notes"] == ["A blank plane has nothing to refocus and is copied unchanged."]
+
+
+def test_a_movie_that_is_half_empty_has_the_level_of_its_specimen(blurred: np.ndarray, default_model: Model) -> None:
+    empty = 100 + np.random.default_rng(0).poisson(20, blurred.shape).astype(blurred.dtype)
+    movie = FocalStack(np.stack([empty, empty, empty, blurred]), "TYX", CALIBRATED)
+    plan = finish(plan_refocus(movie, RefocusRequest(sharpest=True), default_model))
+    alone = finish(plan_refocus(FocalStack(blurred, "YX", CALIBRATED), RefocusRequest(sharpest=True), default_model))
+    assert plan.planes[3].facts.level_px == alone.planes[0].facts.level_px
+    assert plan.planes[3].estimate.found
+
+
+def test_a_tile_in_a_black_frame_stays_black(blurred: np.ndarray, tiny_model: Model) -> None:
+    framed = blurred.copy()
+    framed[:, framed.shape[1] // 2 :] = 0
+    made = run(framed, tiny_model, tile=32, shift_px=-2.0, level_px=4.0)
+    assert not made[:, framed.shape[1] // 2 :].any() and not np.array_equal(made, framed)
+
+
+def test_light_is_spread_into_a_dark_that_is_no_frame(tiny_model: Model) -> None:
+    """A background that was cut off at 0 is of one value, too."""
+    y, x = np.ogrid[:160, :160]
+    disc = np.where((y - 80) ** 2 + (x - 40) ** 2 < 400, 4000, 0).astype(np.uint16)
+    made = focuslab.refocus(disc, shift_px=12.0, level_px=0.0, model=tiny_model, tile=64)
+    assert made[70:90, 64:70].min() > 0, "over the border of a tile of zeros"
+
+
+def test_far_beyond_the_sharpest_is_refused(blurred: np.ndarray, tiny_model: Model) -> None:
+    with pytest.raises(RequestError, match=r"997\.0 px beyond the sharpest"):
+        run(blurred, tiny_model, shift_px=-1000.0, level_px=3.0)
+    run(blurred, tiny_model, shift_px=-12.0, level_px=3.0)  # extrapolated, and said so
+    with pytest.raises(RequestError, match="beyond the sharpest"):
+        focuslab.between(blurred, blurred, -100.0, levels_px=(2.0, 4.0), model=tiny_model)
+
+
+def test_between_draws_nothing_where_one_of_the_planes_knows_nothing(blurred: np.ndarray, tiny_model: Model) -> None:
+    a, b = blurred.astype(np.float32), blurred.astype(np.float32)
+    b[5, 7] = np.nan
+    levels = {"levels_px": (8.0, 4.0), "model": tiny_model}
+    with pytest.raises(ImageError, match="NaN"):
+        focuslab.between(a, b, 0.5, **levels)
+    kept = focuslab.between(a, b, 1.0, keep_nan=True, **levels)
+    assert np.isnan(kept[5, 7]) and np.isnan(kept).sum() == 1
+    framed = blurred.copy()
+    framed[20:60, 20:60] = 0
+    assert (focuslab.between(blurred, framed, 1.0, **levels)[20:60, 20:60] == 0).all(), "t = 1 gives b"
+    assert np.array_equal(focuslab.between(framed, blurred, 1.0, **levels)[20:60, 20:60], blurred[20:60, 20:60])
+
+
+@pytest.mark.parametrize("unit", ["µm", "nm"])
+def test_units_are_um_and_px(blurred: np.ndarray, tiny_model: Model, unit: str) -> None:
+    with pytest.raises(RequestError, match="'um' or in 'px'"):
+        focuslab.focal_stack(blurred, first=0, last=3, planes=2, level_px=0, unit=unit, model=tiny_model)
+
+
+def test_a_focal_stack_knows_the_microscope_it_was_made_by(blurred: np.ndarray, tiny_model: Model) -> None:
+    stack = FocalStack(np.stack([blurred] * 2), "ZYX", Calibration(pixel_size_um=0.3, position_um=(1.0, 2.0, 3.0)))
+    optics = Optics(na=0.5, wavelength_um=0.5, pixel_size_um=0.3)
+    made = focuslab.focal_stack(stack, index=1, first=0, last=4, planes=3, level_px=0, optics=optics, model=tiny_model)
+    known = made.calibration
+    assert (known.na, known.wavelengths_um, known.z_step_um, known.position_um) == (0.5, (0.5,), 2.0, None)

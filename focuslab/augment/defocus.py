@@ -93,7 +93,9 @@ class RandomDefocus(RandomTransform[DefocusParameters]):
         super().__init__(p=p, seed=seed, channels_last=channels_last)
         if not 0 <= blur[0] <= blur[1] < float("inf"):
             raise RequestError(f"A range of blur has two ascending numbers from 0 on, got {blur}.")
-        if unit == "um" and optics is None:
+        if unit not in ("um", "px"):
+            raise RequestError(f"A range of blur is in 'um' or in 'px', got {unit!r}.")
+        if unit == "um" and not optics:
             raise RequestError("A range in um needs the optics: give them, or give the range in px.")
         if way not in ("model", "optics", "mixed"):
             raise RequestError(f"Defocus comes from the model, from optics or is mixed, got {way!r}.")
@@ -125,7 +127,9 @@ class RandomDefocus(RandomTransform[DefocusParameters]):
                 continue
             total = level + parameters.blur_px
             request = SynthesisRequest(total, total, 1, "px", level, parameters.way)
-            made[channel] = finish(focal_stack_steps(stack, (), request, self.engine)).plane((0,))
+            made[channel] = finish(focal_stack_steps(stack, (), request, self.engine, optics=parameters.optics)).plane(
+                (0,)
+            )
         return made
 
     @property

@@ -94,6 +94,8 @@ class AmplitudePhaseRecombination(RandomTransform[RecombinationParameters]):
             view = view[..., ::-1] if parameters.flipped else view
         else:
             view = np.asarray(self.pool[parameters.other], np.float64)
+            known = np.isfinite(view)
+            view = np.where(known, view, view[known].mean() if known.any() else 0.0)
             view = view[None] if view.ndim == 2 else np.moveaxis(view, -1, 0) if self.channels_last else view
             if view.shape[0] not in (1, shape[0]):
                 raise ImageError(f"An image of the pool has {view.shape[0]} channels, the image {shape[0]}.")

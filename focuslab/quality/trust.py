@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from focuslab.errors import ImageError
 from focuslab.models.frontend import noise_sigma
+from focuslab.models.latent import fade
 from focuslab.models.restoration import blur_by
+from focuslab.models.whiteness import blind_to_structure
 from focuslab.models.wiener import camera_limited
 from focuslab.optics import Optics, crop, mirror_pad, otf, psf
 from focuslab.quality.classical import relative_transfer
@@ -22,6 +26,7 @@ from focuslab.quality.classical import relative_transfer
 __all__ = ["Consistency", "consistency", "finest_period_px"]
 
 _RINGS = 96
+_WITHIN, _NEAR = 1.25, 3.0  # times the noise
 _RIM = 1.5  # blur radii from the border within which light from beyond it matters
 _BORDER = 100  # px
 
@@ -45,9 +50,9 @@ class Consistency:
     @property
     def sentence(self) -> str:
         """The misfit in plain words."""
-        if self.misfit < 1.5:
+        if self.misfit < _WITHIN:
             return f"Blurred back, the result is the plane you took, to within its noise ({self.misfit:.1f} of it)."
-        if self.misfit < 4:
+        if self.misfit < _NEAR:
             return (
                 f"Blurred back, the result is {self.misfit:.1f} times the noise away from the plane: look at the map."
             )
@@ -69,16 +74,28 @@ def consistency(plane: NDArray[Any], sharpest: NDArray[Any], optics: Optics, lev
     level_px
         Blur level of the plane, px.
     """
+    _check_finite(plane, sharpest)
     data, light = (mirror_pad(torch.from_numpy(np.array(a, np.float32)), _BORDER) for a in (plane, sharpest))
     shape = (data.shape[-2], data.shape[-1])
     if camera_limited(optics):  # the sharpest image is the specimen
         own = otf(psf(optics, optics.defocus_um(level_px))[0], shape)
     else:
         own = relative_transfer(optics, level_px, shape)
-    difference = crop(blur_by(light, own) - data, _BORDER)
-    noise = max(float(noise_sigma(data[None, None])), 1e-12)
+    kept = float(fade(-level_px, torch.tensor(level_px)))  # near focus the plane itself is a part of the result
+    difference = crop(blur_by(light, kept + (1 - kept) * own) - data, _BORDER)
+    noise = max(_noise(data), 1e-12)
     rim = min(math.ceil(_RIM * level_px), min(plane.shape) // 4)
     return Consistency(np.asarray(difference), float(crop(difference, rim).std()) / noise)
+
+
+def _noise(image: Tensor) -> float:
+    """Standard deviation of the noise, of which bright pixels have more."""
+    return float(blind_to_structure(image[None, None]).square().mean().sqrt()) / 6
+
+
+def _check_finite(*images: NDArray[Any]) -> None:
+    if not all(np.isfinite(image).all() for image in images):
+        raise ImageError("Trust is measured in pixels that are all numbers: fill or cut away those that are NaN.")
 
 
 def finest_period_px(plane: NDArray[Any], optics: Optics) -> float:
@@ -94,6 +111,7 @@ def finest_period_px(plane: NDArray[Any], optics: Optics) -> float:
     optics
         The microscope: nothing beyond 2 NA / wavelength comes from the specimen.
     """
+    _check_finite(plane)
     image = torch.from_numpy(np.ascontiguousarray(plane, dtype=np.float32))
     window = torch.outer(*(torch.hann_window(n) for n in image.shape))
     flat = (image - image.mean()) * window
@@ -104,7 +122,7 @@ def finest_period_px(plane: NDArray[Any], optics: Optics) -> float:
     total = torch.zeros(int(ring.max()) + 1).index_add_(0, ring, power.flatten())
     count = torch.zeros(int(ring.max()) + 1).index_add_(0, ring, torch.ones(ring.shape))
     mean, known = (total / count.clamp(min=1))[1:_RINGS], count[1:_RINGS] > 0  # the mean of the plane is no detail
-    lost = torch.nonzero(known & (mean < 2 * noise))
+    lost = torch.nonzero(known & (mean <= 2 * noise))
     last = int(lost[0]) if len(lost) else _RINGS - 1
     finest = min((last + 0.5) / (2 * _RINGS), 2 * optics.na * optics.pixel_size_um / optics.wavelength_um)
-    return 1 / finest if last > 0 else math.inf
+    return 1 / finest if last > int(torch.nonzero(known)[0]) else math.inf

@@ -20,9 +20,11 @@ from focuslab.refocusing.filling import DEFAULT_TILE, Drawn, Render, Tally, fill
 from focuslab.refocusing.intensity import IntensityMap, measure_map
 from focuslab.refocusing.masks import unmasked
 from focuslab.refocusing.plan import (
+    UNSURE,
     Estimates,
     StackPlan,
     check_blur,
+    check_sharpening,
     check_size,
     known_optics,
     plane_facts,
@@ -84,7 +86,8 @@ def between_steps(
         Provenance.
     """
     _check(stack, plane_a, plane_b, t)
-    view, seen = stack.take(Z=plane_a), unmasked(stack)
+    nearer, other = (plane_a, plane_b) if t <= 0.5 else (plane_b, plane_a)  # what is not known is the nearer plane's
+    view, beside, seen = stack.take(Z=nearer), stack.take(Z=other), unmasked(stack)
     every = known_optics(stack, optics)
     said = [
         RefocusRequest(
@@ -133,10 +136,11 @@ def between_steps(
         if target < -1e-6:
             plan.note(f"Extrapolated: t = {t:g} lies {-target:.1f} px beyond the sharpest image.")
         check_blur(stack, target)
+        check_sharpening(max(levels), target)
         if target > engine.model.card.levels_px[1]:
             plan.note(f"Extrapolated: a blur of {target:.1f} px lies outside the trained range.")
         render = _renderer(seen, index, ends, facts, t, target, engine)
-        for count in fill(out, view, index, render, tally, plan, keep_nan=keep_nan):
+        for count in fill(out, view, index, render, tally, plan, keep_nan=keep_nan, beside=[beside]):
             done += count
             yield Progress(done, total)
         given = all(s.given_level(stack, e, microscope) is not None for s, e in zip(said, ends, strict=True))
@@ -180,6 +184,9 @@ def _level(
     if not found.found:
         z = stack.position(index, "Z")
         plan.note(f"No structure in focal plane {z}: it is taken to be in focus; say its level if it is known.")
+    elif found.confidence < UNSURE:
+        z = stack.position(index, "Z")
+        plan.note(f"The level of focal plane {z} is read with less than {UNSURE:.0%} certainty: say it if it is known.")
     plan.note("Levels were estimated: that both planes lie on the same side of focus could not be checked.")
     return min(found.level_px, min(stack.plane_shape) / 2, estimates.largest), said.doubt_of(found)
 

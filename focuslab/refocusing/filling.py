@@ -4,7 +4,7 @@ All that draws fills its result by `fill`: a tile that does not fit into memory 
 """
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = ["DEFAULT_TILE", "Drawn", "Render", "Tally", "fill", "provenance_of"]
 
 DEFAULT_TILE = 1024
 _SMALLEST_TILE = 128
+_CONTEXT = 512  # px around a tile of one value that are looked at
 
 Drawn = tuple[tuple[int, ...], NDArray[np.float64]]  # index of a plane of the result, picture of a tile and beyond
 Render = Callable[[Tile], Iterable[Drawn]]
@@ -80,10 +81,12 @@ def fill(
     plan: StackPlan,
     *,
     keep_nan: bool = False,
+    beside: Sequence[FocalStack] = (),
 ) -> Iterator[int]:
     """Draw what is made of one plane of a stack; yields the pixels that were written, also to be stopped there.
 
-    Pixels that are not finite are refused or kept, those that hold no light (see `masks`) are kept.
+    Pixels that are not finite are refused or kept, those that hold no light (see `masks`) are kept; also where they are
+    those of stacks `beside`, of which something is drawn as well.
     """
     seen = unmasked(stack)
     waiting = list(tiles(stack.plane_shape, max(tally.tile // GRID, 1) * GRID))[::-1]
@@ -94,6 +97,12 @@ def fill(
             before, light = (np.asarray(each.array[(*index, *part.slices)]) for each in (stack, seen))
             finite(before, keep_nan)
             known = np.isfinite(light)
+            if before.min() == before.max():
+                known = _in_context(seen, index, part)
+            for other in beside:
+                pixels, theirs = (np.asarray(each.array[(*index, *part.slices)]) for each in (other, unmasked(other)))
+                finite(pixels, keep_nan)
+                known &= np.isfinite(theirs)
             if not (known | ~np.isfinite(before)).all():
                 plan.note("Areas of one value with straight edges, as of a mask or a scale bar, stay as they are.")
             for place, picture in render(part):
@@ -113,6 +122,13 @@ def fill(
         waiting = [piece for one in [*waiting, part] for piece in _cut(one, tally.tile)[::-1]]
         plan.note("Memory ran out: tiles were made smaller.")
         yield -written  # it is drawn again
+
+
+def _in_context(seen: FocalStack, index: tuple[int, ...], part: Tile) -> NDArray[np.bool_]:
+    """Which pixels of a tile of one value hold light: it may lie in a black frame and show no edge of it."""
+    y, x = max(part.y0 - _CONTEXT, 0), max(part.x0 - _CONTEXT, 0)
+    around = np.asarray(seen.array[(*index, slice(y, part.y1 + _CONTEXT), slice(x, part.x1 + _CONTEXT))])
+    return np.isfinite(around[part.y0 - y : part.y1 - y, part.x0 - x : part.x1 - x])
 
 
 def _half(part: Tile, failure: str) -> int:

@@ -13,14 +13,16 @@ from focuslab.refocusing.engine import PlaneFacts
 from focuslab.refocusing.intensity import IntensityMap, measure_map
 from focuslab.refocusing.levels import LevelEstimate, estimate_level, measure_explanation
 from focuslab.refocusing.request import RefocusRequest
-from focuslab.refocusing.sampling import structured_windows
+from focuslab.refocusing.sampling import contrast, structured_windows
 from focuslab.stack import FocalStack
 
 __all__ = [
+    "UNSURE",
     "Estimates",
     "PlanePlan",
     "StackPlan",
     "check_blur",
+    "check_sharpening",
     "check_size",
     "known_optics",
     "plan_refocus",
@@ -30,7 +32,9 @@ __all__ = [
 
 _SMALLEST = 16  # px
 _COARSEST = 3.0  # sampling c that a microscope may have: binned by four at NA 0.75 it is 1.9
-_UNSURE = 0.3  # confidence below which a level that was read is told to be so
+_FARTHEST = 10.0  # px beyond the sharpest image that may be asked for of any level
+_ROUNDED = 0.05  # px that a shift is beyond the sharpest by being rounded
+UNSURE = 0.3  # confidence below which a level that was read is told to be so
 _FRAMES = 4  # time points that vote on the level of a plane
 _UNEXPLAINED = 2.0  # times the noise that is no noise
 _ALIKE, _ALIKE_PX = 0.5, 2.0  # differences of their levels, relative and px, that are no change
@@ -147,6 +151,21 @@ def check_blur(stack: FocalStack, *levels_px: float) -> None:
         )
 
 
+def check_sharpening(level_px: float, target_px: float) -> None:
+    """Refuse what lies far beyond the sharpest image, where a model invents everything.
+
+    Raises
+    ------
+    RequestError
+        If the target is negative by more than the level itself, and by more than 10 px.
+    """
+    if -target_px > max(level_px, _FARTHEST):
+        raise RequestError(
+            f"The shift goes {-target_px:.1f} px beyond the sharpest image, from a level of {level_px:.1f} px: is its "
+            "unit right?"
+        )
+
+
 def tell_uncalibrated(plan: StackPlan, stack: FocalStack, every: dict[int, Optics | None]) -> None:
     """Say so where the microscope of any channel is not known."""
     if unknown := [channel for channel, optics in every.items() if optics is None]:
@@ -183,6 +202,9 @@ def _plan_plane(
     plan: StackPlan,
 ) -> PlanePlan:
     level, estimate = request.given_level(stack, index, optics), None
+    if not any(contrast(window) > 0 for window in structured_windows(stack, index)):
+        plan.note("A blank plane has nothing to refocus and is copied unchanged.")
+        return PlanePlan(index, None)
     if level is None:
         estimate = estimates.of(index, optics)
         level = min(estimate.level_px, min(stack.plane_shape) / 2, estimates.largest)
@@ -196,6 +218,7 @@ def _plan_plane(
             return PlanePlan(index, None, 0.0, estimate)
     shift, doubt = request.shift(level, optics), request.doubt_of(estimate)
     check_blur(stack, level, level + shift)
+    check_sharpening(level, level + shift)
     return PlanePlan(index, plane_facts(stack, index, level, optics, intensity, doubt), shift, estimate)
 
 
@@ -206,7 +229,7 @@ def _check_range(plan: StackPlan, model: Model) -> None:
     if not moved:
         return
     sharpest, blurriest = min(map(min, moved)), max(map(max, moved))
-    if sharpest < low - 1e-6:
+    if sharpest < low - _ROUNDED:
         plan.note(f"Extrapolated: the shift goes up to {low - sharpest:.1f} px beyond the sharpest image.")
     if blurriest > high:
         plan.note(
@@ -223,13 +246,13 @@ def _check_range(plan: StackPlan, model: Model) -> None:
 
 def _tell_unsure(plan: StackPlan, stack: FocalStack) -> None:
     """Name the planes whose levels are little more than guessed."""
-    guessed = [p for p in plan.planes if p.facts is not None and p.estimate and p.estimate.confidence < _UNSURE]
+    guessed = [p for p in plan.planes if p.facts is not None and p.estimate and p.estimate.confidence < UNSURE]
     if not guessed:
         return
     where = sorted({stack.position(p.index, "Z") for p in guessed})
     named = f" (z = {', '.join(map(str, where[:8]))}{', ...' if len(where) > 8 else ''})" if stack.size("Z") > 1 else ""
     plan.note(
-        f"The level of {len(guessed)} of {len(plan.planes)} planes{named} is read with less than {_UNSURE:.0%} "
+        f"The level of {len(guessed)} of {len(plan.planes)} planes{named} is read with less than {UNSURE:.0%} "
         "certainty: compare the result with the plane, or give the level if it is known."
     )
 
@@ -239,9 +262,9 @@ def _tell_unexplained(plan: StackPlan) -> None:
     moved = [p.facts.surplus for p in plan.planes if p.facts is not None and p.shift_px < 0]
     if wrong := [surplus for surplus in moved if surplus >= _UNEXPLAINED]:
         plan.note(
-            f"The level does not explain {len(wrong)} of {len(moved)} planes: up to {max(wrong):.0f} times their noise "
-            "is left, and what is drawn may be rings. Check level, optics, pixel size, masks, hot pixels; a doubt of "
-            "0.1 or more draws less of it."
+            f"The level does not explain {len(wrong)} of {len(moved)} planes: {(2 * max(wrong)) ** 0.5:.0f} times "
+            "their noise or more is left, and what is drawn may be rings. Check level, optics, pixel size, masks, hot "
+            "pixels; a doubt of 0.1 or more draws less of it."
         )
 
 
@@ -268,7 +291,7 @@ class Estimates:
                 self.differ = min(levels), max(levels)
             self._known[key] = LevelEstimate(
                 float(np.median(levels)),
-                float(np.median([v.structure for v in votes])),
+                float(np.median([v.structure for v in found])),
                 float(np.median([v.confidence for v in found])),
                 float(np.median([v.doubt for v in found])),
             )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from focuslab.stack import FocalStack
 
-__all__ = ["read_window", "sample_plane", "spread_windows", "structured_windows"]
+__all__ = ["contrast", "read_window", "sample_plane", "spread_windows", "structured_windows"]
 
 Window = tuple[slice, slice]
 
@@ -63,7 +63,7 @@ def structured_windows(stack: FocalStack, index: tuple[int, ...]) -> list[NDArra
     hole is no image.
     """
     windows = [_finite_part(window) for window in sample_plane(stack, index, _SEEN, _LARGE)]
-    return sorted(windows, key=_contrast, reverse=True)[: _SAMPLED // _LARGE**2]
+    return sorted(windows, key=contrast, reverse=True)[: _SAMPLED // _LARGE**2]
 
 
 def _finite_part(window: NDArray[Any]) -> NDArray[Any]:
@@ -88,7 +88,7 @@ def _finite_part(window: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
-def _contrast(window: NDArray[Any]) -> float:
+def contrast(window: NDArray[Any]) -> float:
     """Standard deviation of the finite pixels; what it is made of does not matter to compare parts of a plane."""
     values = window[np.isfinite(window)] if window.dtype.kind == "f" else window
     return float(values.std(dtype=np.float64)) if values.size else 0.0

@@ -174,7 +174,7 @@ def blur_map_steps(
 
 def blur_map(
     image: FocalStack | NDArray[Any],
-    index: tuple[int, ...] = (),
+    index: tuple[int, ...] | int = (),
     *,
     optics: Optics | None = None,
     model: str | Path | Model = "default",

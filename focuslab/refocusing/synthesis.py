@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, RequestError
 from focuslab.models.bundle import Model
 from focuslab.models.latent import keeps_remainder
@@ -65,6 +66,10 @@ class SynthesisRequest:
     way: Way = "model"
 
     def __post_init__(self) -> None:
+        if self.unit not in ("um", "px"):
+            raise RequestError(f"Distances are in 'um' or in 'px', got {self.unit!r}.")
+        if self.way not in ("model", "optics"):
+            raise RequestError(f"Planes are made by the 'model' or by 'optics', got {self.way!r}.")
         if self.planes < 1:
             raise RequestError(f"A focal stack has at least one plane, got {self.planes}.")
         if not np.isfinite([self.first, self.last]).all():
@@ -144,7 +149,11 @@ def focal_stack_steps(
         "optics": microscope.model_dump(),
     }
     provenance = provenance_of("synthesise a focal stack", stack, engine, plan, tally, **said)
-    calibration = stack.at(index).calibration.replace(z_step_um=step or None)
+    calibration = stack.at(index).calibration
+    if optics is not None:
+        said = Calibration.of(optics).model_dump(exclude_defaults=True)
+        calibration = calibration.replace(**said)
+    calibration = calibration.replace(z_step_um=step or None, position_um=None)  # where they would lie, nobody knows
     return FocalStack(out, "ZYX", calibration, provenance, stack.family)
 
 
@@ -155,7 +164,7 @@ def focal_stack(
     planes: int,
     *,
     unit: Literal["um", "px"] = "um",
-    index: tuple[int, ...] = (),
+    index: tuple[int, ...] | int = (),
     level_px: float | None = None,
     way: Way = "model",
     optics: Optics | None = None,

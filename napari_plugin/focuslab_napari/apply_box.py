@@ -111,6 +111,9 @@ class ApplyBox(QWidget):
         if layer not in self.viewer.layers:
             show_info("The image was closed while it was refocused: the result is dropped.")
             return
+        if layer.ndim != len(asked.image.axes):
+            show_warning("The image was replaced by one of other axes while it was refocused: the result is dropped.")
+            return
         said = asked.image.stack.calibration.model_dump()
         image = asked.image
         if asked.scope == PLANE:

@@ -152,6 +152,7 @@ class ImageBox(QWidget):
         """Hear of new names, pixels, scales of a layer, until the panel is closed."""
         events = layer.events
         looks = (events.scale, events.units, events.axis_labels, events.metadata)
+        looks += (events.translate, events.rotate, events.shear, events.affine)
         heard = [
             (events.name, self._list),
             (events.data, lambda _: self._replaced(layer)),

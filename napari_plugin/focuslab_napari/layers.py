@@ -6,6 +6,7 @@ metadata, the layer's scale and units, the TIFF file that the layer came from.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,14 @@ def axes_of(layer: Any, focus_axis: int | None = None) -> tuple[str, bool]:
     if ndim > len("TCZYX"):
         raise ImageError(f"An image has at most five axes (T, C, Z, Y, X), this layer has {ndim}: split it first.")
     labels = [_LETTERS.get(str(label).strip().lower()) for label in layer.axis_labels]
-    said = None not in labels and len(set(labels)) == ndim and labels[-2:] == ["Y", "X"]
-    axes = "".join(labels) if said else _guess(_shape(layer))  # type: ignore[arg-type]
+    if None not in labels and len(set(labels)) == ndim and labels[-2:] == ["Y", "X"]:
+        axes, guessed = "".join(labels), False  # type: ignore[arg-type]
+    elif stored := _stored_axes(layer):
+        axes, guessed = stored, False
+    else:
+        axes, guessed = _guess(_shape(layer)), True
     if focus_axis is None:
-        return axes, not said
+        return axes, guessed
     rest = [a for a in axes[:-2] if a != "Z"] + [a for a in "TC" if a not in axes]
     if len(rest) < ndim - 2 - (focus_axis >= 0):
         raise ImageError("Of three axes beside Y and X one must be focus: choose it as the focus axis.")
@@ -151,6 +156,26 @@ def _shape(layer: Any) -> tuple[int, ...]:
     return tuple(shape[:-1] if layer.rgb else shape)
 
 
+def _stored_axes(layer: Any) -> str | None:
+    """Axes of the file that a layer shows whole, as another program opened it; None where they are not known."""
+    if (path := _tiff_of(layer)) is None or layer.rgb:
+        return None
+    axes, shape = _as_stored(path, *_state(path))
+    known = set(axes) <= set("TCZYX") and axes.endswith("YX")
+    return axes if known and shape == _shape(layer) else None
+
+
+@lru_cache(maxsize=64)
+def _as_stored(path: Path, modified_ns: int, size: int) -> tuple[str, tuple[int, ...]]:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return str(tiff.series[0].axes), tuple(tiff.series[0].shape)
+    except Exception:  # tifffile raises errors of many kinds; whoever reads the pixels tells them
+        return "", ()
+
+
 def _guess(shape: tuple[int, ...]) -> str:
     if len(shape) == 4 and shape[0] < _FEW <= shape[1]:
         return "CZYX"
@@ -178,6 +203,9 @@ def _calibration(layer: Any, axes: str, typed: Mapping[str, Any]) -> tuple[Calib
     if any(wavelengths):
         sources["wavelength_um"] = "file" if "FocusLab" not in sources.values() else "FocusLab"
     for name, value in typed.items():
+        if name == "wavelength_um" and isinstance(value, list | tuple) and "C" not in axes and not layer.rgb:
+            wavelengths = ()  # typed for all channels, and this is one of them
+            continue
         known[name], sources[name] = value, "typed"
     if "wavelength_um" in known:
         said = known.pop("wavelength_um")
@@ -195,11 +223,12 @@ def _of_scale(layer: Any, axes: str) -> dict[str, float]:
     y, x = um[-2:]
     if y is None or x is None:
         return {}
-    if abs(y - x) > _SQUARE * max(abs(y), abs(x)):
+    y, x = abs(y), abs(x)  # a flipped layer has the same pixels
+    if abs(y - x) > _SQUARE * max(y, x):
         raise CalibrationError(
             f"Pixels must be square within 1 %, these are {y:g} x {x:g} um: resample the image first."
         )
-    found = {"pixel_size_um": abs(x)}
+    found = {"pixel_size_um": x}
     step = um[axes.index("Z")] if "Z" in axes else None
     return {**found, "z_step_um": abs(step)} if step else found
 
@@ -220,12 +249,28 @@ def _of_metadata(layer: Any) -> dict[str, Any]:
 
 def _of_file(layer: Any) -> dict[str, Any]:
     """What the TIFF says that a layer was opened from; nothing if it cannot be asked."""
-    path = getattr(layer.source, "path", None)
-    from focuslab.io import read
+    path = _tiff_of(layer)
+    return {} if path is None else _said_by(path, *_state(path))
+
+
+def _tiff_of(layer: Any) -> Path | None:
+    """TIFF that napari opened a layer from, if it did."""
     from focuslab.io.folders import TIFF_ENDINGS
 
-    if path is None or Path(path).suffix.lower() not in TIFF_ENDINGS or not Path(path).is_file():
-        return {}
+    path = Path(getattr(layer.source, "path", None) or "")
+    return path if path.suffix.lower() in TIFF_ENDINGS and path.is_file() else None
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What tells a file from another one of its name."""
+    said = path.stat()
+    return said.st_mtime_ns, said.st_size
+
+
+@lru_cache(maxsize=64)
+def _said_by(path: Path, modified_ns: int, size: int) -> dict[str, Any]:
+    """Calibration in a TIFF, which is asked at every number that is typed."""
+    from focuslab.io import read
 
     try:
         return read(path, rgb="per-channel").calibration.model_dump()

@@ -120,8 +120,13 @@ class ModelBox(QWidget):
         if self.models.itemData(index) is None:
             self._browse()
             return
-        self._known = self.models.itemData(index)
-        self._show()
+        before, self._known = self._known, self.models.itemData(index)
+        try:
+            self._show()
+        except (OSError, ValueError, KeyError):  # on a disk that is not there any more
+            self._say(f"The model {self._known} cannot be read: is its folder still there?")
+            self._known = before
+            self.models.setCurrentIndex(self.models.findData(before))
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of a model bundle")

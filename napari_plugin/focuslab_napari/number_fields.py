@@ -8,7 +8,9 @@ from typing import Any
 
 from qtpy.QtCore import QRegularExpression
 from qtpy.QtGui import QRegularExpressionValidator
-from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLineEdit, QSpinBox, QWidget
+from qtpy.QtWidgets import QFormLayout, QLineEdit, QSpinBox, QWidget
+
+from focuslab_napari.decimal_box import DecimalBox
 
 __all__ = ["Number", "NumberFields", "OpenNumbers", "numbers_in", "positive_field", "text_of"]
 
@@ -32,11 +34,11 @@ class NumberFields(QWidget):
         super().__init__()
         self.form = QFormLayout(self)
         self.form.setContentsMargins(0, 0, 0, 0)
-        self.boxes: dict[str, QSpinBox | QDoubleSpinBox] = {}
+        self.boxes: dict[str, QSpinBox | DecimalBox] = {}
         for name, number in numbers.items():
-            box: QSpinBox | QDoubleSpinBox
+            box: QSpinBox | DecimalBox
             if number.decimals:
-                box = QDoubleSpinBox()
+                box = DecimalBox()
                 box.setDecimals(number.decimals)
                 box.setRange(number.low, number.high)
                 box.setSingleStep(10.0 ** -(number.decimals - 1))

@@ -1,6 +1,5 @@
 """Files as layers with axes, scale and units set, and the panel docked: what `focuslab gui` starts with."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focuslab.stack import FocalStack
+from focuslab_napari.channel_looks import show_channels
 
 __all__ = ["layer_of", "open_file", "open_panel", "start"]
 
@@ -37,6 +37,9 @@ def open_file(viewer: Any, path: Path, stack: FocalStack) -> Any:
     pixels, keywords = layer_of(stack, path.name)
     layer = viewer.add_image(pixels, **keywords)
     layer.metadata["focuslab"]["path"] = str(path)
+    if stack.size("C") > 1:
+        limits = [_contrast(stack, c) for c in range(stack.size("C"))]
+        show_channels(viewer, layer, stack.axes.index("C"), limits, stack.calibration.channel_colours)
     if "Z" in stack.axes:
         at = stack.axes.index("Z")
         middle = layer.data_to_world([n // 2 for n in stack.shape])[at]
@@ -49,21 +52,26 @@ def layer_of(stack: FocalStack, name: str) -> tuple[Any, dict[str, Any]]:
     known = stack.calibration
     pixel, step = known.pixel_size_um, known.z_step_um
     sizes = {"Y": pixel, "X": pixel, "Z": step if pixel else None, "T": known.time_step_s, "C": None}
-    middle = list(stack.planes())[math.prod(stack.shape[:-2]) // 2]
-    y, x = (max((n - _SIDE) // 2, 0) for n in stack.plane_shape)
-    values = np.asarray(stack.array[(*middle, slice(y, y + _SIDE), slice(x, x + _SIDE))])
-    values = values[np.isfinite(values)]
-    low, high = np.percentile(values, (0.5, 99.9)) if values.size else (0.0, 1.0)
     space = "um" if pixel else "pixel"
     keywords: dict[str, Any] = {
         "name": name,
         "axis_labels": tuple(stack.axes.lower()),
         "scale": tuple(sizes[a] or 1.0 for a in stack.axes),
         "units": tuple(space if a in "YX" or (a == "Z" and sizes["Z"]) else "pixel" for a in stack.axes),
-        "contrast_limits": (float(low), float(max(high, low + 1e-6))),
+        "contrast_limits": _contrast(stack),
         "metadata": {"focuslab": {"calibration": known.model_dump(), "provenance": stack.provenance}},
     }
     return _Sliceable(stack) if not isinstance(stack.array, np.ndarray) else stack.array, keywords
+
+
+def _contrast(stack: FocalStack, channel: int = 0) -> tuple[float, float]:
+    """Limits that show the middle plane of a channel well."""
+    middle = tuple(channel if axis == "C" else n // 2 for axis, n in zip(stack.axes, stack.shape[:-2], strict=False))
+    y, x = (max((n - _SIDE) // 2, 0) for n in stack.plane_shape)
+    values = np.asarray(stack.array[(*middle, slice(y, y + _SIDE), slice(x, x + _SIDE))])
+    values = values[np.isfinite(values)]
+    low, high = np.percentile(values, (0.5, 99.9)) if values.size else (0.0, 1.0)
+    return float(low), float(max(high, low + 1e-6))
 
 
 class _Sliceable:
@@ -77,6 +85,9 @@ class _Sliceable:
         index = index if isinstance(index, tuple) else (index,)
         index = tuple(int(i) if isinstance(i, np.integer) else i for i in index)
         return np.asarray(self._array[(*index, *(slice(None),) * (self.ndim - len(index)))])
+
+    def __deepcopy__(self, memo: Any) -> "_Sliceable":
+        return self  # an open file, which nobody writes to: a duplicate of a layer reads the same
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
         return np.asarray(self[()], dtype)

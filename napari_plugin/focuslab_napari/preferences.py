@@ -35,14 +35,20 @@ def typed_numbers(layer: Any) -> dict[str, Any]:
     about = layer.metadata.get("focuslab", {})
     if "typed" in about:
         return dict(about["typed"])
-    path = _path(layer)
-    return dict(json.loads(_store().value(f"optics/{_key(path)}", "{}"))) if path else {}
+    if (path := _path(layer)) is None:
+        return {}
+    said = dict(json.loads(_store().value(f"optics/{_key(path)}", "{}")))
+    if (wave := json.loads(_store().value(f"wavelengths/{_key(path)}|{layer.name}", "null"))) is not None:
+        said["wavelength_um"] = wave
+    return said
 
 
 def type_numbers(layer: Any, typed: dict[str, Any]) -> None:
     """Keep what was typed for a layer, and for its file; all panels hear of it by the layer's metadata."""
-    if path := _path(layer):
-        _store().setValue(f"optics/{_key(path)}", json.dumps(typed))
+    if path := _path(layer):  # the channels of a file may be layers of their own, each with its wavelength
+        of_all = {name: value for name, value in typed.items() if name != "wavelength_um"}
+        _store().setValue(f"optics/{_key(path)}", json.dumps(of_all))
+        _store().setValue(f"wavelengths/{_key(path)}|{layer.name}", json.dumps(typed.get("wavelength_um")))
     about = layer.metadata.get("focuslab", {})
     layer.metadata = {**layer.metadata, "focuslab": {**about, "typed": typed}}
 
@@ -50,13 +56,16 @@ def type_numbers(layer: Any, typed: dict[str, Any]) -> None:
 def chosen_focus_axis(layer: Any) -> int | None:
     """Axis of a layer that the user chose as its focus axis, -1 for none; None: as it is labelled."""
     chosen = layer.metadata.get("focuslab", {}).get("focus_axis")
-    return None if chosen is None else int(chosen)
+    if chosen is None or chosen[1] != layer.ndim:  # of the stack that this layer was split from
+        return None
+    return int(chosen[0])
 
 
 def choose_focus_axis(layer: Any, axis: int | None) -> None:
     """Keep the choice of a focus axis with the layer; all panels hear of it by the layer's metadata."""
     about = layer.metadata.get("focuslab", {})
-    layer.metadata = {**layer.metadata, "focuslab": {**about, "focus_axis": axis}}
+    chosen = None if axis is None else (axis, layer.ndim)
+    layer.metadata = {**layer.metadata, "focuslab": {**about, "focus_axis": chosen}}
 
 
 def remembered_models() -> list[str]:

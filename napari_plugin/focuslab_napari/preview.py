@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
+from superqt.utils import create_worker
 
 from focuslab_napari.jobs import Refused, raise_it, refusals_yielded
 from focuslab_napari.on_screen import plane_on_screen
-from focuslab_napari.results import corner_place
+from focuslab_napari.results import corner_place, put_above
 from focuslab_napari.session import Encoding, LevelFound, Session, ViewRequest
 
 __all__ = ["LivePreview"]
@@ -167,16 +167,16 @@ class LivePreview(QObject):
                 metadata={"focuslab": {"preview": source.unique_id}},
                 **where,
             )
+            put_above(self.viewer, self.layer, source)
             selection.intersection_update(chosen)
             selection.update(chosen)
             selection.active = active  # whatever the user is at, a label being painted for instance
         else:
             self.layer.visible = True
             self.layer.data = part
-            if not np.allclose(self.layer.translate, where["translate"]):
-                self.layer.translate = where["translate"]
-            if not np.allclose(self.layer.scale, where["scale"]):
-                self.layer.scale = where["scale"]
+            for name in ("scale", "translate", "rotate", "shear", "affine"):
+                if name in where and not _alike(getattr(self.layer, name), where[name]):
+                    setattr(self.layer, name, where[name])
 
     def move_wipe(self, share: float) -> None:
         """Show the plane as it is left of a share of the view, the preview right of it."""
@@ -209,3 +209,8 @@ class LivePreview(QObject):
         if self.layer is not None and self._source is not None:
             for name in _LOOKS:
                 setattr(self.layer, name, getattr(self._source, name))
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two parts of a place are the same, matrices of napari among them."""
+    return bool(np.allclose(*(np.asarray(getattr(part, "affine_matrix", part)) for part in (a, b))))

@@ -2,7 +2,9 @@
 
 from qtpy.QtCore import QRect, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QSlider, QVBoxLayout, QWidget
+
+from focuslab_napari.decimal_box import DecimalBox
 
 __all__ = ["RangeSlider"]
 
@@ -24,7 +26,7 @@ class RangeSlider(QWidget):
 
     def __init__(self, low: float, high: float, *, step: float = 0.1, decimals: int = 2) -> None:
         super().__init__()
-        self.slider, self.number, self.track = QSlider(Qt.Orientation.Horizontal), QDoubleSpinBox(), _Track()
+        self.slider, self.number, self.track = QSlider(Qt.Orientation.Horizontal), DecimalBox(), _Track()
         self.slider.setRange(0, _STEPS)
         self.number.setDecimals(decimals)
         self.number.setSingleStep(step)

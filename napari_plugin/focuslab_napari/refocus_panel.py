@@ -136,6 +136,7 @@ class RefocusPanel(Panel):
     def _connect(self) -> None:
         self.images.changed.connect(self._image_changed)
         self.model.changed.connect(self._image_changed)
+        self.shift.read_again.connect(lambda: self.session.look_again())
         self.shift.changed.connect(self.preview.refresh)
         self.pair.changed.connect(self.preview.refresh)
         self.tabs.currentChanged.connect(lambda _: self.preview.refresh())

@@ -8,7 +8,7 @@ import numpy as np
 
 from focuslab.files import place_of
 
-__all__ = ["corner_place", "places_of", "put_result", "same_place", "stacked_place"]
+__all__ = ["corner_place", "places_of", "put_above", "put_result", "same_place", "stacked_place"]
 
 
 def same_place(layer: Any, kept: Sequence[int] | None = None) -> dict[str, Any]:
@@ -120,13 +120,21 @@ def put_result(
                 if name not in ("rgb", "visible"):
                     setattr(layer, name, value)
             return layer
-    like = {"contrast_limits": source.contrast_limits, "colormap": source.colormap, "gamma": source.gamma}
-    return viewer.add_image(
+    like = {name: getattr(source, name) for name in ("contrast_limits", "colormap", "gamma", "blending", "opacity")}
+    result = viewer.add_image(
         data,
         name=f"{source.name} {kind}",
         metadata={"focuslab": about},
         **{**same_place(source, kept), **like, **look},
     )
+    put_above(viewer, result, source)
+    return result
+
+
+def put_above(viewer: Any, layer: Any, source: Any) -> None:
+    """Move a layer right above the one that it was made from, below labels, points and other channels."""
+    if source in viewer.layers:
+        viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(source) + 1)
 
 
 def places_of(layer: Any) -> list[str]:

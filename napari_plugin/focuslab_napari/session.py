@@ -115,6 +115,7 @@ class Session:
     _levels: dict[Any, Any] = field(default_factory=dict)
     _views: dict[Any, "LiveView"] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.RLock)
+    _stale: bool = False
 
     def engine(self, model: str, device: str) -> "Engine":
         """Engine of a model, by name or path, on a device; the last one is kept, unless it has been trained further."""
@@ -128,6 +129,10 @@ class Session:
                 self._levels.clear()
                 self._views.clear()
             return self._engines[model, device]
+
+    def look_again(self) -> None:
+        """Read the pixels anew at the next request: they may have been changed in place, which nobody tells."""
+        self._stale = True
 
     def device_of(self, model: str, device: str) -> str | None:
         """Where a model computes, if it does: never waits for what is computed."""
@@ -167,8 +172,9 @@ class Session:
 
     def _drop_others(self, content: tuple[Any, ...]) -> None:
         """Forget what is known of other pixels: views are large."""
+        stale, self._stale = self._stale, False
         for kept in (self._maps, self._levels, self._views):
-            for key in [key for key in kept if key[0] != content]:
+            for key in [key for key in kept if stale or key[0] != content]:
                 del kept[key]
 
     def level(self, request: ViewRequest, engine: "Engine", index: tuple[int, ...], typed: float | None) -> LevelFound:

@@ -4,9 +4,10 @@ import math
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from focuslab.optics.optics import Optics
+from focuslab_napari.decimal_box import DecimalBox
 from focuslab_napari.range_slider import RangeSlider
 from focuslab_napari.session import LevelFound, Move
 
@@ -25,9 +26,12 @@ class ShiftBox(QWidget):
     -------
     changed
         Shift or level are others.
+    read_again
+        The level is to be read from the pixels as they are now.
     """
 
     changed = Signal()
+    read_again = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +42,7 @@ class ShiftBox(QWidget):
         self.sharpest = QPushButton("Sharpest")
         self.sharpest.setToolTip("Undo the blur of the plane on screen")
         self.reset = QPushButton("As it is")
-        self.level = QDoubleSpinBox()
+        self.level = DecimalBox()
         self.level.setRange(0.0, 1e4)
         self.level.setDecimals(2)
         self.level.setSingleStep(0.5)
@@ -184,6 +188,7 @@ class ShiftBox(QWidget):
     def _forget_level(self) -> None:
         self.typed.pop(self._index, None)
         self._level_px = None
+        self.read_again.emit()
         self.changed.emit()
 
     def _say(self, said: str) -> None:

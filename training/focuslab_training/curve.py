@@ -61,7 +61,8 @@ class LearningCurve(Callback):
         """Drop entries from after the checkpoint."""
         if trainer.is_global_zero and self.path.is_file():
             rows = list(csv.reader(self.path.read_text(encoding="utf-8").splitlines()))
-            kept = [row for row in rows[1:] if int(row[0]) <= trainer.global_step]
+            whole = [row for row in rows[1:] if len(row) == 3 and row[0].isdigit()]  # the last may have been cut short
+            kept = [row for row in whole if int(row[0]) <= trainer.global_step]
             self._write([*rows[:1], *kept], "w")
 
     def on_train_batch_end(

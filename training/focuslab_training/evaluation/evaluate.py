@@ -110,7 +110,11 @@ def evaluate(
     if not chosen:
         raise RequestError("There is no field to evaluate on.")
     if short := [f.name for f in chosen if len(side_of(f)) < 3]:
-        raise RequestError(f"{short[0]} has fewer than three planes on one side of focus: lines need three.")
+        told = f"{short[0]} has fewer than three planes on one side of focus: lines need three."
+        if len(short) == len(chosen):
+            raise RequestError(told)
+        chosen = [f for f in chosen if f.name not in short]
+        about = f"{about} Left out: {', '.join(short)}, with fewer than three planes on one side of focus.".strip()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
