@@ -47,7 +47,7 @@ def simulate_stack(
     optics
         The microscope.
     distances_um
-        Evenly spaced distances of the focal planes from the specimen, from its middle.
+        Distances of the focal planes from the specimen, from its middle; unevenly spaced ones have no z step.
     photons
         Photo-electrons per pixel at light 1.
     read_noise
@@ -64,8 +64,9 @@ def simulate_stack(
     light = defocus(torch.from_numpy(specimen), optics, distances_um).clamp(min=0) * photons
     counts = camera.expose(light, generator=torch.Generator().manual_seed(seed))
     clean = (camera.gain * light + camera.offset).round().clamp(0, camera.saturation)
-    step = abs(distances_um[1] - distances_um[0]) if len(distances_um) > 1 else None
-    calibration = Calibration.of(optics, z_step_um=step)
+    steps = np.abs(np.diff(distances_um))
+    even = len(steps) > 0 and steps[0] > 0 and np.allclose(steps, steps[0])
+    calibration = Calibration.of(optics, z_step_um=float(steps[0]) if even else None)
     said = {
         "operation": "simulate",
         "optics": optics.model_dump(),

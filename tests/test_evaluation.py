@@ -66,6 +66,10 @@ def test_linearity_knows_a_line_from_a_bend() -> None:
     assert apd(uneven, [0, 0.75, 1]) == pytest.approx(0), "each where its level says"
     assert apd(uneven) == pytest.approx((1 + 1) / 2 / 4)
     assert apd(uneven, as_published=True) == pytest.approx((abs(9 - 4) + abs(1 - 4)) / 2 / 16)
+    for scale in (1e-9, 1e9):
+        assert lds(scale * bend) == pytest.approx(lds(bend)), "the scale of codes is nobody's concern"
+        assert apd(scale * uneven, as_published=True) == pytest.approx(apd(uneven, as_published=True))
+    assert lds(0 * line) == 0 and apd(0 * line) == 0
     with pytest.raises(RequestError, match="3 codes"):
         lds(line[:2])
 

@@ -20,6 +20,7 @@ from focuslab.refocusing import steps as steps_module
 from focuslab.refocusing.filling import Tally
 from focuslab.refocusing.levels import LevelEstimate
 from focuslab.refocusing.plan import plan_refocus
+from focuslab.simulation import simulate_stack
 from focuslab.stack import FocalStack
 
 CALIBRATED = Calibration(pixel_size_um=0.645, z_step_um=2.0, na=0.5, wavelengths_um=(0.461,))
@@ -571,3 +572,17 @@ def test_a_focal_stack_knows_the_microscope_it_was_made_by(blurred: np.ndarray, 
     made = focuslab.focal_stack(stack, index=1, first=0, last=4, planes=3, level_px=0, optics=optics, model=tiny_model)
     known = made.calibration
     assert (known.na, known.wavelengths_um, known.z_step_um, known.position_um) == (0.5, (0.5,), 2.0, None)
+
+
+def test_planes_and_levels_are_asked_for_in_a_sentence(blurred: np.ndarray, tiny_model: Model) -> None:
+    with pytest.raises(RequestError, match="number of a plane"):
+        RefocusRequest(sharpest=True, focus_plane=1.5)  # type: ignore[arg-type]
+    for levels in ((1.0, 2.0, 3.0), 3.0):
+        with pytest.raises(RequestError, match="two levels"):
+            focuslab.between(blurred, blurred, 0.5, levels_px=levels, model=tiny_model)
+
+
+def test_a_simulated_stack_that_is_not_even_has_no_z_step() -> None:
+    specimen, optics = phantom("nuclei", (64, 64), seed=1), Optics(na=0.5, wavelength_um=0.5, pixel_size_um=0.6)
+    assert simulate_stack(specimen, optics, distances_um=[0, 1, 5])[0].calibration.z_step_um is None
+    assert simulate_stack(specimen, optics, distances_um=[4, 2, 0])[0].calibration.z_step_um == 2

@@ -93,9 +93,11 @@ def refocus(
     def opened(path: Path) -> FocalStack:
         return opt.open_stack(path, axes=axes, focus_axis=focus_axis, rgb=rgb, series=series, **optics)
 
-    reading = {"axes": axes, "focus_axis": focus_axis, "series": series, "rgb": rgb, "nan": nan, "pattern": pattern}
+    reading = {"axes": axes, "focus_axis": focus_axis, "series": series, "pattern": pattern, **optics}
+    reading |= {name: said for name, said in (("rgb", rgb), ("nan", nan)) if said != "refuse"}
     jobs = _jobs(inputs, output, pattern, files, opened, optics, series)
-    jobs = [replace(job, reading={**reading, **optics}) for job in jobs]
+    reading = {name: said for name, said in reading.items() if said is not None}
+    jobs = [replace(job, reading=reading) for job in jobs]
     if skip_existing:  # a result is there as a whole or not at all; one of another request is told
         every, jobs = jobs, [job for job in jobs if not made_before(job, request, engine)]
         if len(jobs) < len(every):

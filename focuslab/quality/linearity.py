@@ -35,8 +35,8 @@ def lds(codes: Codes, *, as_published: bool = False) -> float:
     steps = np.diff(_checked(codes, 3), axis=0)
     steps = steps**2 if as_published else steps
     norms = np.linalg.norm(steps, axis=1)
-    cosines = (steps[:-1] * steps[1:]).sum(1) / np.maximum(norms[:-1] * norms[1:], 1e-12)
-    return float(cosines.mean())
+    products, scale = (steps[:-1] * steps[1:]).sum(1), norms[:-1] * norms[1:]
+    return float(np.divide(products, scale, out=np.zeros_like(scale), where=scale > 0).mean())
 
 
 def apd(codes: Codes, at: Sequence[float] | None = None, *, as_published: bool = False) -> float:
@@ -57,7 +57,10 @@ def apd(codes: Codes, at: Sequence[float] | None = None, *, as_published: bool =
     power = 2 if as_published else 1
     steps, even = (np.linalg.norm(np.diff(p, axis=0), axis=1) ** power for p in (path, line))
     whole = float(np.linalg.norm(path[-1] - path[0])) ** power
-    return float(np.abs(steps - even).mean() / max(whole, 1e-12))
+    deviation = float(np.abs(steps - even).mean())
+    if whole > 0:
+        return deviation / whole
+    return 0.0 if deviation == 0 else float("inf")
 
 
 def _checked(codes: Codes, least: int) -> NDArray[np.float64]:

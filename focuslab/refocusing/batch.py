@@ -198,13 +198,14 @@ def made_before(job: Job, request: RefocusRequest, engine: Engine) -> bool:
     if not job.target.exists():
         return False
     try:
+        wanted = (request.said, request.way, engine.model.identity["sha256"], job.input())
         record = json.loads(sidecar_path(job.target).read_text(encoding="utf-8"))
         made = record["request"], record["way"], record["model"]["sha256"], record["input"]
     except FileNotFoundError:
         return True
     except (OSError, ValueError, KeyError, TypeError):  # of something else
         return False
-    return made == (request.said, request.way, engine.model.identity["sha256"], job.input())
+    return made == wanted
 
 
 def unexpected(name: str, error: Exception) -> FocusLabError:
@@ -253,7 +254,8 @@ def _one(
     keep_nan: bool,
     tile: int,
 ) -> Generator[BatchProgress, None, dict[str, Any]]:
-    taken, stack = job.input(), job.open()
+    stack = job.open()
+    taken = job.input()
     if job.source is not None and job.target.exists() and place_of(job.target) == place_of(job.source):
         raise OutputError(f"{job.target} is the input itself: write to another folder or name.")
     with _made(job.target.parent), writer_of(job.target, stack, overwrite=overwrite) as writer:

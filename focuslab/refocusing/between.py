@@ -9,7 +9,7 @@ References
 """
 
 import math
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any
 
 from focuslab.errors import RequestError
@@ -86,6 +86,9 @@ def between_steps(
         Provenance.
     """
     _check(stack, plane_a, plane_b, t)
+    for two in (levels_px, levels_um):
+        if two is not None and (not isinstance(two, Sequence) or len(two) != 2):
+            raise RequestError(f"Two planes have two levels, of a and of b, got {two!r}.")
     nearer, other = (plane_a, plane_b) if t <= 0.5 else (plane_b, plane_a)  # what is not known is the nearer plane's
     view, beside, seen = stack.take(Z=nearer), stack.take(Z=other), unmasked(stack)
     every = known_optics(stack, optics)

@@ -6,6 +6,7 @@ A negative shift is sharper, a positive one blurrier.
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 from focuslab.errors import CalibrationError, RequestError
@@ -72,6 +73,8 @@ class RefocusRequest:
             raise RequestError("Optics alone can only blur: ask for a shift above 0, or let the model do it.")
         if sum(v is not None for v in (self.level_um, self.level_px, self.focus_plane)) > 1:
             raise RequestError("Give the blur level once: in um, in px, or by the plane in focus.")
+        if self.focus_plane is not None and not isinstance(self.focus_plane, Integral):
+            raise RequestError(f"focus_plane is the number of a plane, from 0, got {self.focus_plane!r}.")
         for name in ("shift_um", "shift_px", "level_um", "level_px", "doubt"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):

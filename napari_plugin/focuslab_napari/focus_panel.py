@@ -75,6 +75,9 @@ class FocusPanel(Panel):
         if self.job.running:
             show_warning("One job is running already: wait for it, or cancel it.")
             return
+        if self.axis not in image.stack.axes and len(image.stack.axes) > 2:
+            show_warning(f"This image has no axis for {self.along.currentText()}: choose another one.")
+            return
         planes = image.stack.line(index, self.axis)
         self.found, self._measured, self._by = [], (self.images.content, self.axis), self._told_by()
         self.about.setText("")

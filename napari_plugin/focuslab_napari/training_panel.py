@@ -47,6 +47,8 @@ class TrainingPanel(Panel):
         self.recipe, self.what, self.source = QComboBox(), sentence_label(), QComboBox()
         self.folder, self.output = FolderField("Folder of focal stacks"), FolderField("Folder of the new model")
         self.known, self.model, self.length = OpenNumbers(TITLES, "as the file says"), ModelBox(), NumberFields(_LENGTH)
+        self.channel = NumberFields({"channel": Number("Channel", 0, 0, 99, decimals=0)})
+        self.channel.setToolTip("Of stacks of several channels, the one to learn from; the first is 0")
         self.all, self.resume = (
             QCheckBox("Train on every stack, validate on none"),
             QCheckBox("Go on with the run there"),
@@ -71,7 +73,9 @@ class TrainingPanel(Panel):
         self.lay_out(
             {
                 "Recipe": form_of({"Recipe": self.recipe}, self.what, self.length),
-                "Focal stacks": form_of({"From": self.source, "Folder": self.folder}, self.known, self.all),
+                "Focal stacks": form_of(
+                    {"From": self.source, "Folder": self.folder}, self.channel, self.known, self.all
+                ),
                 "Start from": self.model,
                 "New model": form_of({"Into": self.output}, self.resume, buttons, self.bar, self.plot, self.picture),
             },
@@ -200,7 +204,7 @@ class TrainingPanel(Panel):
             self.length["minutes"],
             self.model.model,
             self.model.device,
-            self.known.values,
+            {**self.known.values, **({"channel": channel} if (channel := self.channel.whole("channel")) else {})},
             self.all.isChecked(),
             self.resume.isChecked(),
         )
