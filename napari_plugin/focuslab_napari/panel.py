@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFormLayout, QGroupBox, QLabel, QScrollArea, QVBoxLayout, QWidget
 
@@ -23,7 +23,6 @@ class Panel(QScrollArea):
         super().__init__()
         self.viewer = napari_viewer
         self._letting_go: list[Callable[[], None]] = []
-        self._window: QWidget | None = None
 
     def when_closed(self, *deeds: Callable[[], None]) -> None:
         """Have something done when the panel is closed."""
@@ -39,21 +38,7 @@ class Panel(QScrollArea):
         """Let go of everything when napari takes the panel out of its dock, which it does without closing it."""
         if event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
             self.close_panel()
-        if event.type() == QEvent.Type.Show and self.window() is not self._window:
-            self._window = self.window()
-            self._window.installEventFilter(self)
         return bool(super().event(event))
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802, Qt calls it so
-        """Let go of everything when the window has been closed: nobody tells its panels."""
-        hidden = event is not None and event.type() == QEvent.Type.Hide and not event.spontaneous()
-        if hidden and watched is self._window and watched is self.viewer_window():
-            self.close_panel()
-        return bool(super().eventFilter(watched, event))
-
-    def viewer_window(self) -> QWidget | None:
-        """Window of the viewer, of which a panel that floats has one of its own."""
-        return getattr(self.viewer.window, "_qt_window", None)
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802, Qt calls it so
         """Let go of everything when the dock is closed."""
