@@ -1,9 +1,11 @@
 """Focal stacks for training: layouts, what is left out, honest splits, triplets that never cross focus."""
 
 import json
+import multiprocessing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from focuslab_training.data.echo import Echo, turned
 from focuslab_training.data.field import Field, selected
 from focuslab_training.data.fits import fit_levels
 from focuslab_training.data.gather import gather_fields
-from focuslab_training.data.module import open_data
+from focuslab_training.data.module import StreamModule, open_data
 from focuslab_training.data.specimens import Specimen, SpecimenPool
 from focuslab_training.data.split import Split, split_names
 from focuslab_training.data.triplets import PlanePairSource, TripletSource, bisection
@@ -477,3 +479,16 @@ def test_every_time_point_of_a_series_is_a_field(tmp_path: Path, optics: Optics)
     assert Split(("series.ome.tif#0",)).has_trained("series.ome.tif#1", "series.ome.tif")
     assert Split(("mine/a/x.tif",)).has_trained("x.tif#3", "x.tif"), "wherever its folder is looked at from"
     assert not Split(("mine/a/x.tif",)).has_trained("b/x.tif", "b/x.tif")
+
+
+def test_what_cannot_be_sent_to_a_process_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where processes are started afresh, as on Windows and macOS."""
+    field = gather_fields(StackSource(**STACKS), folder).fields[0]
+    loaders = StreamModule(field, None, validation_batches=1, workers=2)  # type: ignore[arg-type]
+    loaders.trainer = SimpleNamespace(global_rank=0, world_size=1, global_step=0)  # type: ignore[assignment]
+    assert loaders.train_dataloader().num_workers == 2
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
+    with pytest.raises(RequestError, match="workers=0"):
+        loaders.train_dataloader()
+    loaders.train = "what can be sent"  # type: ignore[assignment]
+    assert loaders.train_dataloader().num_workers == 2

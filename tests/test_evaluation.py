@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from focuslab_training.data.field import Field
+from focuslab_training.data.field import Field, selected
 from focuslab_training.data.gather import Gathered, gather_fields
 from focuslab_training.data.open import source_of, specimens_in
 from focuslab_training.data.split import Split
@@ -304,3 +304,16 @@ def test_the_published_network_is_judged_on_the_device_that_is_asked_for() -> No
     assert next(ReferenceJudge(card, network, "cpu").network.parameters()).device.type == "cpu"
     with pytest.raises(DeviceError, match="not available"):
         ReferenceJudge(card, network, "cuda:99")
+
+
+def test_a_stack_too_short_for_lines_is_left_out_and_named(
+    fields: list[Field], tiny_model: Model, tmp_path: Path
+) -> None:
+    whole, other = fields
+    short = replace(other, stack=selected(other.stack, planes=[2, 3]), levels_px=other.levels_px[-2:], focus=1)
+    judge = LinearJudge(tiny_model)
+    with pytest.raises(RequestError, match="fewer than three planes"):
+        evaluate(judge, [short], tmp_path)
+    found = evaluate(judge, [whole, short], tmp_path, options=Options(classical=False))
+    assert len(found.results) == 1
+    assert f"Left out: {short.name}" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """The refocus panel in a real viewer: needs a display with OpenGL (`xvfb-run -a`)."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import focuslab
+from focuslab.models.bundle import Model
 from focuslab.optics import Optics, phantom, psf
 from focuslab.quality.classical import convolved
 
@@ -660,3 +662,40 @@ def test_the_plugin_starts_without_torch() -> None:
 
     code = "import sys, focuslab_napari.refocus_panel, focuslab_napari.opening; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_model_whose_folder_is_gone(panel: RefocusPanel, tiny_model: Model, tmp_path: Path) -> None:
+    tiny_model.save(tmp_path / "mine")
+    panel.model.add(tmp_path / "mine")
+    at = panel.model.models.findData(str(tmp_path / "mine"))
+    panel.model.models.setCurrentIndex(0)
+    panel.model.models.activated.emit(0)
+    before = panel.model.model
+    shutil.rmtree(tmp_path / "mine")
+    panel.model.models.setCurrentIndex(at)
+    panel.model.models.activated.emit(at)
+    assert panel.model.model == before and panel.model.models.currentData() == before
+    assert "still there" in panel.model.about.text()
+
+
+def test_the_preview_turns_with_its_layer(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
+    layer = viewer.add_image(STACK[1], name="a")
+    settle()
+    layer.rotate = 30
+    settle()
+    assert np.allclose(panel.preview.layer.rotate, layer.rotate)
+    assert np.allclose(panel.preview.layer.data_to_world((5, 9)), layer.data_to_world((5, 9)), atol=1e-3)
+
+
+def test_read_looks_at_pixels_that_were_changed_in_place(viewer: Any, panel: RefocusPanel, settle: Any) -> None:
+    layer = viewer.add_image(STACK[1].copy(), name="a")
+    settle()
+    before = panel.shift.level_px
+    layer.data[:] = STACK[0] if before > 3 else STACK[2]
+    layer.refresh()
+    panel.preview.refresh()
+    settle()
+    assert panel.shift.level_px == before, "nobody has told"
+    panel.shift.automatic.click()
+    settle()
+    assert panel.shift.level_px != before

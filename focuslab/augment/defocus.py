@@ -127,9 +127,8 @@ class RandomDefocus(RandomTransform[DefocusParameters]):
                 continue
             total = level + parameters.blur_px
             request = SynthesisRequest(total, total, 1, "px", level, parameters.way)
-            made[channel] = finish(focal_stack_steps(stack, (), request, self.engine, optics=parameters.optics)).plane(
-                (0,)
-            )
+            steps = focal_stack_steps(stack, (), request, self.engine, optics=parameters.optics)
+            made[channel] = finish(steps).plane((0,))
         return made
 
     @property

@@ -101,13 +101,14 @@ def find_sources(
         raise RequestError(f"No image in {source} matches {pattern or files!r}: choose another folder or pattern.")
     if labels is None:
         return images
-    (named_by_path, named_alone), found = _label_names(labels), []
+    (by_path, alone), found = _label_names(labels), []
+    in_no_folder = {**alone, **by_path}
     # Those that are not asked for have labels as well.
     called = Counter(key for keys in {_keys(image) for image in every} for key in keys)
     for image in images:
         whole, *shorter = _keys(image)
         own_keys = (whole, *(key for key in shorter if called[key] == 1))  # a label is of one image
-        known = named_by_path if shorter else {**named_alone, **named_by_path}
+        known = by_path if shorter else in_no_folder
         if named := next((known[key] for key in own_keys if key in known), []):
             own = [Companion(n, _label_place(n, labels, root), True) for n in named]
             found.append(replace(image, companions=(*image.companions, *own)))

@@ -158,7 +158,7 @@ def stack_of_files(
     pixels = _Files(found, (*shape, *first.shape), first.dtype, pixel_size_um)
     said = first.calibration
     alike = said.replace(time_step_s=None, wavelengths_um=(), channel_names=())
-    channels = _channels(files, grid, axes, pixel_size_um)
+    channels = [said, *_other_channels(files, grid, axes, pixel_size_um)]
     if said.position_um and "Z" in axes and shape[axes.index("Z")] > 1:
         next_plane = files[grid[tuple(int(axis == "Z") for axis in axes)]]
         above = read(next_plane, pixel_size_um=pixel_size_um).calibration.position_um or said.position_um
@@ -176,15 +176,15 @@ def _gaps(numbers: Sequence[int]) -> list[int]:
     return sorted(set(range(numbers[0], numbers[-1] + 1, step)) - set(numbers))
 
 
-def _channels(
+def _other_channels(
     files: dict[tuple[int, ...], Path],
     grid: dict[tuple[int, ...], tuple[int, ...]],
     axes: str,
     pixel_size_um: float | None,
 ) -> list[Calibration]:
-    """What the first file of each channel says of itself."""
+    """What the first file of each channel but the first says of itself."""
     count = 1 + max(where[axes.index("C")] for where in grid) if "C" in axes else 1
-    firsts = [tuple(c if axis == "C" else 0 for axis in axes) for c in range(count)]
+    firsts = [tuple(c if axis == "C" else 0 for axis in axes) for c in range(1, count)]
     return [read(files[grid[where]], pixel_size_um=pixel_size_um).calibration for where in firsts]
 
 

@@ -98,9 +98,12 @@ class _Draft:
     def __setitem__(self, index: Any, values: Any) -> None:
         self._pixels[index] = values
 
-    def close(self) -> None:
-        """Have the system write what was set, and let go of the file."""
+    def flush(self) -> None:
+        """Have the system write what was set."""
         self._file.flush()
+
+    def close(self) -> None:
+        """Let go of the file."""
         del self._file, self._pixels
 
 
@@ -142,11 +145,15 @@ class StackWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.array.close()
         if kind is not None:
+            self.array.close()
             self._discard()
             return
         try:
+            try:
+                self.array.flush()
+            finally:
+                self.array.close()
             self._describe()
             sidecar = sidecar_path(self.path)
             sidecar_draft = self._draft.with_name(f"{self._draft.name}.json")

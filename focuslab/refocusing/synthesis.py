@@ -151,8 +151,7 @@ def focal_stack_steps(
     provenance = provenance_of("synthesise a focal stack", stack, engine, plan, tally, **said)
     calibration = stack.at(index).calibration
     if optics is not None:
-        said = Calibration.of(optics).model_dump(exclude_defaults=True)
-        calibration = calibration.replace(**said)
+        calibration = calibration.replace(**Calibration.of(optics).model_dump(exclude_defaults=True))
     calibration = calibration.replace(z_step_um=step or None, position_um=None)  # where they would lie, nobody knows
     return FocalStack(out, "ZYX", calibration, provenance, stack.family)
 

@@ -89,10 +89,9 @@ class JobBar(QWidget):
             show_warning("One job is running already: wait for it, or cancel it.")
             return
         running: list[Generator[Any, None, Any]] = []
-        ordered = [steps]  # napari keeps the worker for ever, but not what it was to do
 
         def kept() -> Generator[Any, None, Any]:
-            running.append(ordered.pop()())
+            running.append(steps())
             return (yield from running[0])
 
         worker = create_worker(
