@@ -26,6 +26,7 @@ from focuslab.optics import Optics, phantom, psf
 from focuslab.refocusing import Engine, RefocusRequest, finish, refocus_steps
 from focuslab.refocusing.intensity import measure_map
 from focuslab.refocusing.plan import plane_facts
+from focuslab.refocusing.sampling import structured_windows
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.simulation import simulate_stack
 from focuslab.stack import FocalStack
@@ -60,7 +61,7 @@ def speed() -> None:
     rows: list[tuple[str, float]] = []
 
     region = blurred(1024)
-    facts = plane_facts(region, (), LEVEL, OPTICS, measure_map(region, [()]))
+    facts = plane_facts(structured_windows(region, ()), LEVEL, OPTICS, measure_map(region, [()]))
     tile = read_region(region, (), Tile(0, 1024, 0, 1024), engine.halo(facts))
     coded = engine.encode(tile, facts)
     shifts = iter(np.linspace(-LEVEL, LEVEL, 1000))

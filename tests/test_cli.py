@@ -101,6 +101,8 @@ def test_planes_in_files_of_their_own(cli, blurred: np.ndarray, tiny: Path, tmp_
     )  # fmt: skip
     assert code == 0, err
     assert read(tmp_path / "out" / "a01.ome.tif").shape == (2, *blurred.shape)
+    code, out, err = cli("estimate", tmp_path / "plate", "--pattern", "{well}_z{z}.tif", "-o", tmp_path / "l.csv")
+    assert code == 0 and "2 planes of 1 file" in out, err
     plate, other = tmp_path / "plate", tmp_path / "other"
     for command in (("refocus", plate, "--sharpest", "-o", other), ("augment", plate, other, "--blur-px", "0:4")):
         code, _, err = cli(*command, "--pattern", "{well}_z{z}.tif", "--focus-axis", "T", "--series", 1)

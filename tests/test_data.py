@@ -19,13 +19,14 @@ from focuslab_training.data.field import Field, selected
 from focuslab_training.data.fits import fit_levels
 from focuslab_training.data.gather import gather_fields
 from focuslab_training.data.module import StreamModule, open_data
+from focuslab_training.data.open import source_of, specimens_in
 from focuslab_training.data.specimens import Specimen, SpecimenPool
 from focuslab_training.data.split import Split, split_names
 from focuslab_training.data.triplets import PlanePairSource, TripletSource, bisection
 from focuslab_training.recipe import load_recipe
 from focuslab_training.sections import SplitRule, StackSource
 
-from focuslab.errors import CalibrationError, FocusLabError, ImageError, RequestError
+from focuslab.errors import CalibrationError, FocusLabError, ImageError, ModelError, RequestError
 from focuslab.io import write
 from focuslab.io.pattern import well_in
 from focuslab.models.light import EVERYTHING
@@ -61,7 +62,7 @@ def bbbc006(root: Path, planes: int = 5, wells: tuple[str, ...] = ("a01", "b02")
             for w in (1, 2):
                 name = f"mcf-z-stacks-03212011_{well}_s1_w{w}{rng.integers(1 << 40):x}.tif"
                 plane = np.full((80, 96), 100 * w + z, np.uint16)
-                plane[::2] += z * 40
+                plane[::2] += 10 + z * 40
                 tifffile.imwrite(place / name, plane)
 
 
@@ -473,11 +474,11 @@ def test_every_time_point_of_a_series_is_a_field(tmp_path: Path, optics: Optics)
     planes = np.stack([np.asarray(stack) for stack in stacks])
     write(tmp_path / "series.ome.tif", FocalStack(planes, "TZYX", stacks[0].calibration))
     found = gather_fields(StackSource(**STACKS), tmp_path).fields  # type: ignore[arg-type]
-    assert [field.name for field in found] == ["series.ome.tif#0", "series.ome.tif#1"]
+    assert [field.name for field in found] == ["series.ome.tif//0", "series.ome.tif//1"]
     assert {field.unit for field in found} == {"series.ome.tif"}, "they stay on one side of a split"
     assert np.array_equal(found[1].stack.plane((2,)), planes[1, 2])
-    assert Split(("series.ome.tif#0",)).has_trained("series.ome.tif#1", "series.ome.tif")
-    assert Split(("mine/a/x.tif",)).has_trained("x.tif#3", "x.tif"), "wherever its folder is looked at from"
+    assert Split(("series.ome.tif//0",)).has_trained("series.ome.tif//1", "series.ome.tif")
+    assert Split(("mine/a/x.tif",)).has_trained("x.tif//3", "x.tif"), "wherever its folder is looked at from"
     assert not Split(("mine/a/x.tif",)).has_trained("b/x.tif", "b/x.tif")
 
 
@@ -492,3 +493,55 @@ def test_what_cannot_be_sent_to_a_process_is_refused(folder: Path, monkeypatch: 
         loaders.train_dataloader()
     loaders.train = "what can be sent"  # type: ignore[assignment]
     assert loaders.train_dataloader().num_workers == 2
+
+
+def test_numbers_in_names_of_files_are_part_of_them() -> None:
+    split = Split(("cell#1", "cell#2"), ("cell#3", "sub/a.tif"))
+    assert split.has_trained("cell#1", "cell#1") and not split.has_trained("cell#3", "cell#3")
+    assert not Split(("a.tif",), ("sub/a.tif",)).has_trained("sub/a.tif", "sub/a.tif"), "kept apart by its own name"
+
+
+def test_a_split_that_is_damaged_is_told(tmp_path: Path) -> None:
+    Split(("a",), ("b",)).write(tmp_path)
+    assert Split.of(tmp_path) == Split(("a",), ("b",)) and [p.name for p in tmp_path.iterdir()] == ["split.json"]
+    for spoilt in ("", '{"train": ["a"', '{"trained": []}', "[]"):
+        (tmp_path / "split.json").write_text(spoilt)
+        with pytest.raises(ModelError, match=r"split\.json does not say"):
+            Split.of(tmp_path)
+
+
+def test_a_dropped_frame_is_no_plane_in_focus(tmp_path: Path, optics: Optics) -> None:
+    stack = stack_of(optics, 3)
+    planes = np.asarray(stack)
+    planes[2] = 0
+    write(tmp_path / "f.ome.tif", replace(stack, array=planes))
+    for levels in ("z", "fitted"):
+        with pytest.raises(RequestError, match="Plane 2 is blank"):
+            gather_fields(StackSource(**STACKS, levels=levels, focus=4), tmp_path)  # type: ignore[arg-type]
+
+
+def test_planes_too_far_from_focus_are_refused_however_levels_are_known(tmp_path: Path, optics: Optics) -> None:
+    specimen = phantom("nuclei", (192, 192), seed=2, scale_px=14)
+    far = [0.0, 20.0, 1.3 * optics.defocus_um(45)]
+    write(tmp_path / "f.ome.tif", simulate_stack(specimen, optics, distances_um=far, seed=1)[0])
+    with pytest.raises(RequestError, match="more than 45 px"):
+        gather_fields(StackSource(**STACKS, levels="fitted", focus=0), tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_blank_image_is_no_field(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "good.tif", (1000 * phantom("puncta", (96, 96), seed=1)).astype(np.uint16))
+    tifffile.imwrite(tmp_path / "blank.tif", np.full((96, 96), 7, np.uint16))
+    source = source_of(
+        tmp_path,
+        layout="simulated",
+        planes="0:4:1",
+        columns="0:1",
+        focus=0,
+        na=0.5,
+        wavelength_um=0.5,
+        pixel_size_um=0.6,
+        z_step_um=2,
+    )
+    found = gather_fields(source, tmp_path, specimens_in(source, tmp_path, "*.tif"))
+    assert [field.unit.rsplit("/", 1)[-1] for field in found.fields] == ["good.tif"]
+    assert len(found.skipped) == 1 and "blank" in found.skipped[0]

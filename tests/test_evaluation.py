@@ -14,7 +14,7 @@ from focuslab_training.data.split import Split
 from focuslab_training.evaluation import baselines, protocol
 from focuslab_training.evaluation.evaluate import Options, evaluate, unseen
 from focuslab_training.evaluation.judges import LinearJudge, ReferenceJudge
-from focuslab_training.evaluation.protocol import CEILING, OWN, best_settings, judge_field, side_of
+from focuslab_training.evaluation.protocol import CEILING, OWN, Score, best_settings, judge_field, side_of
 from focuslab_training.evaluation.report import _periods
 
 from focuslab.errors import DeviceError, ImageError, RequestError
@@ -238,9 +238,9 @@ def test_only_unseen_fields_are_judged(fields: list[Field]) -> None:
     assert unseen(gathered, Split(("else",)))[0] == fields
     with pytest.raises(RequestError, match="trained on every field"):
         unseen(gathered, Split(tuple(names)))
-    planes = Gathered([replace(fields[0], name="cells.tif#2", unit="cells.tif"), fields[1]])
+    planes = Gathered([replace(fields[0], name="cells.tif//2", unit="cells.tif"), fields[1]])
     assert unseen(planes, Split(("cells.tif",)))[0] == fields[1:], "another plane of an image that was trained on"
-    assert unseen(planes, Split(("cells.tif#7",)))[0] == fields[1:], "numbered otherwise in another data set"
+    assert unseen(planes, Split(("cells.tif//7",)))[0] == fields[1:], "numbered otherwise in another data set"
     chosen, about = unseen(Gathered([*fields, replace(fields[0], name="more")]), Split(("else",)), 2)
     assert chosen == fields[:2] and about.startswith("2 of 3 fields")
 
@@ -317,3 +317,20 @@ def test_a_stack_too_short_for_lines_is_left_out_and_named(
     found = evaluate(judge, [whole, short], tmp_path, options=Options(classical=False))
     assert len(found.results) == 1
     assert f"Left out: {short.name}" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_settings_are_judged_by_all_fields() -> None:
+    """Of a thick specimen the PSF of a thin one is a setting too; a thin one stands in both with what it has."""
+    rows = [
+        ("thin", "Wiener [1, 0.7]", 20.0), ("thin", "Wiener [1, 1]", 21.0),
+        ("thick", "Wiener [1, 0.7]", 40.0), ("thick", "Wiener [1, 0.7, thin]", 42.0), ("thick", "Wiener [1, 1]", 30.0),
+    ]  # fmt: skip
+    scores = [Score(name, "deblurring", method, 0, 1, 4.0, "the plane", db, 0, 0, 0) for name, method, db in rows]
+    found = {score.field: score.psnr for score in best_settings(scores)}
+    assert found == {"thin": 20.0, "thick": 42.0}, "best in the mean of both fields"
+
+
+def test_a_stack_without_blur_has_no_line(fields: list[Field], tiny_model: Model, tmp_path: Path) -> None:
+    flat = replace(fields[0], name="flat", levels_px=(0.0, 0.1, 0.1, 0.0))
+    with pytest.raises(RequestError, match="as sharp as focus"):
+        evaluate(LinearJudge(tiny_model), [flat], tmp_path)

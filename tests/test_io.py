@@ -754,3 +754,14 @@ def test_colours_that_nobody_chose_are_none(tmp_path: Path) -> None:
     said = ome_image().replace('<Channel ID="Channel:0:0" SamplesPerPixel="1"/>', one + two)
     path = ome(tmp_path / "a.ome.tif", pixels((2, 16, 16), "uint8"), said.replace('SizeC="1"', 'SizeC="2"'))
     assert read(path).axes == "CYX" and read(path).calibration.channel_colours == ()
+
+
+def test_labels_of_planes_are_no_names_of_channels(tmp_path: Path) -> None:
+    image = np.zeros((3, 2, 16, 16), np.uint16)
+    for name, labels, known in (
+        ("channels", ["DAPI", "GFP"] * 3, ("DAPI", "GFP")),
+        ("planes", [f"c:{c}/2 z:{z}/3" for z in (1, 2, 3) for c in (1, 2)], ()),
+    ):
+        metadata = {"axes": "ZCYX", "Labels": labels}
+        tifffile.imwrite(tmp_path / f"{name}.tif", image, imagej=True, metadata=metadata)
+        assert read(tmp_path / f"{name}.tif").calibration.channel_names == known

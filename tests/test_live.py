@@ -14,6 +14,7 @@ from focuslab.refocusing import Engine, refocus
 from focuslab.refocusing.intensity import measure_map
 from focuslab.refocusing.live import LiveView, binned, bins_for
 from focuslab.refocusing.plan import plane_facts
+from focuslab.refocusing.sampling import structured_windows
 from focuslab.refocusing.tiling import Tile
 from focuslab.stack import FocalStack
 
@@ -28,7 +29,8 @@ def stack(blurred: np.ndarray) -> FocalStack:
 
 def view_of(stack: FocalStack, model: Model, optics: Optics, *levels: float) -> LiveView:
     intensity = measure_map(stack, list(stack.planes()))
-    planes = [((z,), plane_facts(stack, (z,), level, optics, intensity)) for z, level in enumerate(levels)]
+    parts = [structured_windows(stack, (z,)) for z in range(len(levels))]
+    planes = [((z,), plane_facts(parts[z], level, optics, intensity)) for z, level in enumerate(levels)]
     return LiveView(stack, planes, Engine(model, "cpu", "float32"))
 
 

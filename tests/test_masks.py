@@ -15,6 +15,7 @@ from focuslab.refocusing.intensity import measure_map
 from focuslab.refocusing.live import LiveView
 from focuslab.refocusing.masks import masked, unmasked
 from focuslab.refocusing.plan import plane_facts
+from focuslab.refocusing.sampling import structured_windows
 from focuslab.refocusing.spots import without_spots
 from focuslab.refocusing.tiling import Tile
 from focuslab.stack import FocalStack
@@ -88,7 +89,7 @@ def test_a_mask_spoils_nothing_around_it(
     with_mask, without = (psnr(image[free], sharp[free], data_range=1500) for image in (np.asarray(made, float), whole))
     assert with_mask > without - 1 and with_mask > psnr(plane[free].astype(float), sharp[free], data_range=1500) + 3
     stack = FocalStack(spoilt, "YX", known)
-    facts = plane_facts(unmasked(stack), (), LEVEL, optics, measure_map(unmasked(stack), [()]))
+    facts = plane_facts(structured_windows(unmasked(stack), ()), LEVEL, optics, measure_map(unmasked(stack), [()]))
     view, tile = LiveView(stack, [((), facts)], Engine(default_model)), Tile(0, 256, 0, 320)
     list(view.encode(tile))
     shown = list(view.pictures(tile, -LEVEL))[-1].counts

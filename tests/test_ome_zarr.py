@@ -96,6 +96,12 @@ def test_version_0_4_and_foreign_units(tmp_path: Path) -> None:
     ]
     stack = focuslab.read(tmp_path / "old.zarr")
     assert stack.axes == "ZYX" and stack.calibration.pixel_size_um == 0.25 and stack.calibration.z_step_um == 0.5
+    series = [{"name": "t", "type": "time", "unit": "millisecond"}, *({**axis, "unit": "micron"} for axis in axes[1:])]
+    group.attrs["multiscales"] = [
+        {"version": "0.4", "axes": series, "datasets": [{"path": "s0", "coordinateTransformations": [scale]}]}
+    ]
+    said = focuslab.read(tmp_path / "old.zarr").calibration
+    assert said.time_step_s == 0.5 and said.pixel_size_um == 250, "as TIFF spells them"
 
 
 def test_a_damaged_chunk_is_told_and_other_images_go_on(tmp_path: Path) -> None:

@@ -409,7 +409,7 @@ def test_a_coded_region_is_drawn_at_any_shift(blurred: np.ndarray, default_model
     from focuslab.refocusing.tiling import Tile, read_region
 
     stack, engine = FocalStack(blurred, "YX", CALIBRATED), Engine(default_model, "cpu")
-    facts = plane_facts(stack, (), 9.0, stack.optics(), measure_map(stack, [()]))
+    facts = plane_facts([blurred], 9.0, stack.optics(), measure_map(stack, [()]))
     tile = Tile(0, 128, 0, 128)
     coded = engine.encode(read_region(stack, (), tile, engine.halo(facts)), facts)
     spread = [coded.at(shift)[:128, :128].std() for shift in (-9.0, -5.0, 0.0, 6.0)]
@@ -586,3 +586,21 @@ def test_a_simulated_stack_that_is_not_even_has_no_z_step() -> None:
     specimen, optics = phantom("nuclei", (64, 64), seed=1), Optics(na=0.5, wavelength_um=0.5, pixel_size_um=0.6)
     assert simulate_stack(specimen, optics, distances_um=[0, 1, 5])[0].calibration.z_step_um is None
     assert simulate_stack(specimen, optics, distances_um=[4, 2, 0])[0].calibration.z_step_um == 2
+
+
+def test_what_the_camera_cut_off_is_told(blurred: np.ndarray, default_model: Model) -> None:
+    cut = np.minimum(blurred, np.percentile(blurred, 97)).astype(blurred.dtype)
+    for image, told in ((blurred, False), (cut, True)):
+        for level in ({}, {"level_px": 6.0}):
+            stack = FocalStack(image, "YX", CALIBRATED)
+            made = focuslab.refocus(stack, sharpest=True, model=default_model, **level)  # type: ignore[arg-type]
+            notes = [note for note in made.provenance["notes"] if note.startswith("Saturated")]
+            assert bool(notes) is told
+            assert not told or ("far too low" in notes[0]) is (not level)
+
+
+def test_a_way_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(RequestError, match="model, optics"):
+        RefocusRequest(shift_px=1.0, way="magic")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="finite number"):
+        RefocusRequest(shift_px="1")  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import torch
 
 from focuslab.optics import Optics, defocus, phantom
 from focuslab.refocusing.intensity import intensity_of, measure_map
-from focuslab.refocusing.sampling import sample_plane, spread_windows, structured_windows
+from focuslab.refocusing.sampling import sample_plane, saturated, spread_windows, structured_windows
 from focuslab.refocusing.survey import focus_curve
 from focuslab.stack import FocalStack
 
@@ -81,3 +81,13 @@ def test_windows_of_all_planes_are_the_same() -> None:
     stack = FocalStack(np.arange(2 * 1200 * 1300).reshape(2, 1200, 1300), "ZYX")
     first, second = sample_plane(stack, (0,)), sample_plane(stack, (1,))
     assert all((b - a == 1200 * 1300).all() for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_what_a_camera_cut_off_is_seen(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(200 * phantom("nuclei", (192, 192), seed=7)).astype(float)
+    counts *= 250 / counts.max()
+    assert saturated([counts.astype(dtype)]) == 0 and saturated([np.zeros((32, 32), dtype)]) == 0
+    cut = np.minimum(counts, np.percentile(counts, 97)).astype(dtype)
+    assert saturated([cut[:96], cut[96:]]) == pytest.approx(0.03, abs=0.01)

@@ -36,7 +36,7 @@ from focuslab.models.bundle import load_bundle, load_reference
 from focuslab.models.latent import LatentCode
 from focuslab.models.reference import ReferenceAutoencoder
 from focuslab.models.zoo import load_model
-from focuslab.optics import camera_otf
+from focuslab.optics import camera_otf, phantom
 from focuslab.refocusing.devices import choose_precision
 
 CPU = Machines("cpu")
@@ -91,6 +91,10 @@ def test_recipes_are_changed_by_key_and_checked() -> None:
         ({"optics.na_over_index": [0.9, 1.3]}, "less than the index"),
         ({"optics.pixel_size_um": [1.0, 0.1]}, "lower first"),
         ({"optics.largest_level_px": 80}, "45 px"),
+        ({"stacks": {"layout": "stacks", "planes": [-2, 4, 1]}}, "from 0 on"),
+        ({"stacks": {"layout": "stacks", "planes": [4, 0, 1]}}, "the first not behind the last"),
+        ({"stacks": {"layout": "stacks", "na": 0}}, "greater than 0"),
+        ({"learning_rate": float("inf")}, "finite number"),
         ({"split": {"validation": 0.6, "test": 0.5}}, "nothing to train on"),
         ({"stacks": {**STACKS, **MICROSCOPE, "planes": [0, 16, 3]}}, "not among the planes"),
         ({"replay": 0.5}, "replay is for"),
@@ -190,6 +194,16 @@ def test_an_image_that_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> No
     pool = load_specimens(load_recipe("smoke", {"images": [source], "phantoms.count": 0}), tmp_path)
     assert pool.names == ["x/good.tif"]
     assert len(pool.skipped) == 1 and pool.skipped[0].startswith("bad.tif: ")
+
+
+def test_an_image_with_pixels_that_are_no_numbers_is_left_out_and_told(tmp_path: Path) -> None:
+    image = phantom("puncta", (96, 96), seed=1)
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    image[3, 4] = np.nan
+    tifffile.imwrite(tmp_path / "b.tif", image)
+    pool = load_specimens(short(1, images=[{"name": "mine", "files": "*.tif"}]), tmp_path)
+    assert pool.names.count("mine/a.tif") == 1 and "mine/b.tif" not in pool.names
+    assert any("b.tif" in said and "NaN" in said for said in pool.skipped)
 
 
 def test_specimens_are_kept_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -469,6 +483,20 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m" / "training" / "recipe.json").unlink()  # of a run that was begun before recipes were kept
     with pytest.raises(ModelError, match="does not belong"):
         train(other, tmp_path / "m", resume=True, machines=CPU)
+
+
+def test_a_run_goes_on_with_what_it_needs_or_says_what_is_lacking(tmp_path: Path) -> None:
+    said: list[str] = []
+    train(short(2), tmp_path / "m", machines=CPU, resume=True, notes=said.append)
+    assert any("no training run to continue" in note for note in said)
+    kept = (tmp_path / "m" / "split.json").read_text()
+    (tmp_path / "m" / "split.json").unlink()
+    with pytest.raises(RequestError, match=r"not its split\.json"):
+        train(short(4), tmp_path / "m", resume=True, machines=CPU)
+    (tmp_path / "m" / "split.json").write_text(kept)
+    (tmp_path / "m" / "training" / "autoencoder" / "last.ckpt").write_bytes(b"PK half of it")
+    with pytest.raises(ModelError, match=r"last\.ckpt is damaged"):
+        train(short(4), tmp_path / "m", resume=True, machines=CPU)
 
 
 def test_a_run_killed_before_its_first_checkpoint_goes_on_from_its_best(tmp_path: Path) -> None:

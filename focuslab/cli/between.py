@@ -20,9 +20,13 @@ def between(
     output: Annotated[Path, typer.Option("--output", "-o", help="TIFF file or OME-Zarr image to write.")],
     t: Annotated[float, typer.Option("--t", help="Position on the line; outside 0..1 is extrapolation.")],
     level_um: Annotated[
-        tuple[float, float] | None, typer.Option(help="Distances of the two planes from focus, um.")
+        tuple[float, float] | None,
+        typer.Option(metavar="A B", help="Distances of the two planes from focus, um: --level-um 12 8."),
     ] = None,
-    level_px: Annotated[tuple[float, float] | None, typer.Option(help="Blur radii of the two planes, px.")] = None,
+    level_px: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="A B", help="Blur radii of the two planes, px: --level-px 14 9."),
+    ] = None,
     focus_plane: Annotated[int | None, typer.Option(min=0, help="Index of the focal plane in focus, from 0.")] = None,
     doubt: opt.Doubt = None,
     na: opt.Na = None,

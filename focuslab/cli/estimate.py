@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +28,10 @@ def estimate(
     wells: Annotated[
         str | None, typer.Option(help="How file names say their well, e.g. '{well}_s{field}.tif'.")
     ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="Inputs are folders of one file per plane, e.g. '{well}_z{z}_w{c}.tif'."),
+    ] = None,
     files: Annotated[str, typer.Option(help="Which files of a folder: a glob, ** for subfolders.")] = "**/*",
     na: opt.Na = None,
     wavelength_um: opt.Wavelengths = None,
@@ -44,11 +48,18 @@ def estimate(
     """Read blur level and sharpness of every plane into a table; a plane without structure has no level."""
     from focuslab.models.zoo import load_model
     from focuslab.quality.plate import NO_WELL, plate_map
-    from focuslab.refocusing.batch import files_in, jobs_of
+    from focuslab.refocusing.batch import files_in, jobs_of, jobs_of_pattern
     from focuslab.refocusing.devices import choose_device
     from focuslab.refocusing.screen import COLUMNS, FieldFocus, Wells, estimate_steps, of_wells
 
-    waves = opt.wavelengths_of(wavelength_um)
+    opt.refuse_unheard(pattern, files=files, axes=axes, series=series, rgb=rgb)
+    optics: dict[str, Any] = {
+        "na": na,
+        "wavelength_um": opt.wavelengths_of(wavelength_um),
+        "index": index,
+        "thickness_um": thickness_um,
+        "pixel_size_um": pixel_size_um,
+    }
     reader = load_model(model).to(choose_device(device))
     for path in (output, plate):
         if path is not None:
@@ -56,21 +67,13 @@ def estimate(
             check_destination(path, overwrite=overwrite)
 
     def opened(path: Path) -> FocalStack:
-        return opt.open_stack(
-            path,
-            axes=axes,
-            rgb=rgb,
-            series=series,
-            na=na,
-            wavelength_um=waves,
-            index=index,
-            thickness_um=thickness_um,
-            pixel_size_um=pixel_size_um,
-        )
+        return opt.open_stack(path, axes=axes, rgb=rgb, series=series, **optics)
 
     jobs = []
     for item in inputs:
-        if item.is_dir() and not is_zarr(item):
+        if pattern is not None:
+            jobs += jobs_of_pattern(item, pattern, Path(), optics)
+        elif item.is_dir() and not is_zarr(item):
             jobs += jobs_of(files_in(item, files), Path(), opened, below=item)
         elif is_plate(item):
             jobs += jobs_of(fields_of(item), Path(), opened, below=item.parent)

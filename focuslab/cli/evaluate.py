@@ -91,7 +91,7 @@ def evaluate(
     chosen, about = unseen(gathered, Split.of_model(model), limit)
     errors.print(about, markup=False)
     with progress_bar("evaluating") as tell:
-        run(
+        found = run(
             judge,
             chosen,
             report,
@@ -99,4 +99,6 @@ def evaluate(
             about=about,
             report=tell,
         )
-    out.print(f"{report / 'report.html'}: {len(chosen)} fields", markup=False)
+    if left_out := {field.name for field in chosen} - {result.field.name for result in found.results}:
+        errors.print(f"left out, as the report says: {', '.join(sorted(left_out))}", style="yellow", markup=False)
+    out.print(f"{report / 'report.html'}: {len(found.results)} fields", markup=False)

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,6 @@ from focuslab.errors import RequestError
 from focuslab.io import fields_of, is_plate, plate_of
 from focuslab.io.folders import numbered
 from focuslab.io.ome_zarr import is_zarr
-from focuslab.io.pattern import files_of_pattern, stack_of_files
 from focuslab.stack import FocalStack
 
 if TYPE_CHECKING:
@@ -121,10 +119,6 @@ def refocus(
         sys.exit(1 if failed < len(jobs) else 2)
 
 
-def _stack_of(name: str, planes: dict[tuple[int, ...], Path], axes: str, optics: dict[str, Any]) -> FocalStack:
-    return stack_of_files(name, planes, axes, pixel_size_um=optics["pixel_size_um"]).calibrated(**optics)
-
-
 def _jobs(
     inputs: list[Path],
     output: Path,
@@ -135,7 +129,7 @@ def _jobs(
     series: int | None,
 ) -> "list[Job]":
     """Everything to do: files, the files of folders, or folders of one file per plane."""
-    from focuslab.refocusing.batch import Job, check_targets, files_in, jobs_of
+    from focuslab.refocusing.batch import check_targets, files_in, jobs_of, jobs_of_pattern
 
     if output.suffix.lower() in _NOT_WRITTEN and not output.is_dir():
         raise RequestError(f"Results are TIFF or OME-Zarr: {output.name} must end in .tif, .ome.tif or .zarr.")
@@ -143,10 +137,7 @@ def _jobs(
     jobs: list[Job] = []
     for item in inputs:
         if pattern is not None:
-            axes, stacks = files_of_pattern(item, pattern)
-            for name, planes in stacks.items():  # opened when it is its turn: one that fails does not stop the others
-                known = partial(_stack_of, name, planes, axes, optics)
-                jobs.append(Job(name, known, output / f"{name}.ome.tif", tuple(planes.values())))
+            jobs += jobs_of_pattern(item, pattern, output, optics)
         elif item.is_dir() and not is_zarr(item):
             jobs += jobs_of(files_in(item, files, output), output, opened, below=item)
         elif is_plate(item):

@@ -7,7 +7,7 @@ import typer
 
 from focuslab.cli import options as opt
 from focuslab.cli.console import out
-from focuslab.errors import RequestError
+from focuslab.errors import ImageError, RequestError
 from focuslab.files import place_of
 
 __all__ = ["simulate"]
@@ -54,7 +54,11 @@ def simulate(
         raise RequestError(f"The z step must be a positive number of um, got {z_step_um}.")
     if image is None and specimen not in PHANTOMS:
         raise RequestError(f"A specimen is one of {', '.join(PHANTOMS)}, got {specimen!r}.")
-    sharp = read(image, pixel_size_um=pixel_size_um) if image is not None else None
+    sharp = None
+    if image is not None:
+        sharp = read(image, rgb="per-channel", pixel_size_um=pixel_size_um)
+        if sharp.size("C") > 1:
+            raise ImageError(f"{image.name} holds {sharp.size('C')} channels or colours: save one, or grey, first.")
     known = sharp.calibration if sharp is not None else Calibration()
     optics = Optics(
         na=_first(na, known.na, 0.5),

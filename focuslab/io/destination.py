@@ -29,7 +29,9 @@ def check_destination(path: Path, *, overwrite: bool, folder: bool = False) -> N
         If the file exists, or its folder is missing or cannot be written to.
     """
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already: give another name, or --overwrite to replace it.")
+        raise OutputError(
+            f"{path} exists already: give another name, or --overwrite (in Python overwrite=True) to replace it."
+        )
     check_free(path)
     image = path.name.lower().endswith(_ENDINGS)
     beside = [path.with_name(stem_of(path) + ending) for ending in _ENDINGS] if image else []

@@ -8,7 +8,8 @@ from typing import Any
 import tifffile
 
 from focuslab.calibration import Calibration
-from focuslab.io.tiff_metadata import micrometres, number, square_pixels
+from focuslab.io.tiff_metadata import number
+from focuslab.io.units import micrometres, square_pixels
 
 __all__ = ["metamorph_calibration"]
 

@@ -26,6 +26,7 @@ from focuslab.calibration import Calibration
 from focuslab.errors import FocusLabError, ImageError, OutputError, lacking
 from focuslab.files import take_place
 from focuslab.io.destination import check_destination, check_room, sidecar_path
+from focuslab.io.units import seconds_per, square_pixels, um_per
 from focuslab.pixels import LazyPixels, Region
 from focuslab.stack import AXES, FocalStack
 
@@ -35,7 +36,6 @@ _CHUNK = 512  # px
 _BLOCK = 2048  # px that a pyramid is made by at once
 _SMALLEST = 512  # px below which a pyramid has no further level
 _COLOUR = re.compile(r"[0-9a-f]{6}")
-_TO_UM = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "angstrom": 1e-4, "meter": 1e6}
 
 
 def is_zarr(path: Path) -> bool:
@@ -277,13 +277,11 @@ def _calibration(image: dict[str, Any], axes: str, omero: dict[str, Any], own: d
     found: dict[str, float | None] = {}
     place: dict[str, float] = {}
     for axis, said, size, start in zip(axes, image["axes"], scale, first, strict=True):
-        unit = said.get("unit") if isinstance(said, dict) else None
-        factor = 1.0 if axis == "T" and unit == "second" else _TO_UM.get(unit or "")
+        unit = str(said.get("unit") or "") if isinstance(said, dict) else ""
+        factor = seconds_per(unit) if axis == "T" else um_per(unit)
         found[axis] = size * factor if factor is not None else None
         place[axis] = start * (factor or 0.0)
-    y, x = found["Y"], found["X"]
-    if y and x and abs(y - x) > 0.01 * x:
-        raise ImageError(f"Pixels must be square within 1 %, these are {y:g} x {x:g} um: resample the image first.")
+    x = square_pixels(found["X"], found["Y"])
     channels = omero.get("channels") or ()
     named = any(c.get("label") for c in channels)
     names = tuple(str(c.get("label") or f"channel {i}") for i, c in enumerate(channels)) if named else ()

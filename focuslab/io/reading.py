@@ -205,7 +205,8 @@ def _open(
     if "S" in names:
         if rgb == "refuse":
             raise ImageError(
-                f"{path.name} is a colour (RGB) image. Refocus each colour as a channel with --rgb per-channel, or "
+                f"{path.name} is a colour (RGB) image. Refocus each colour as a channel with --rgb per-channel "
+                "(in Python rgb='per-channel'), or "
                 "convert it to grey first."
             )
         names = names.replace("S", "C")
@@ -233,8 +234,8 @@ def _axes(path: Path, series: tifffile.TiffPageSeries, given: str | None, focus_
     unknown = [a for a in names if a not in AXES + "S"]
     if unknown or len(set(names)) != len(names) or not {"Y", "X"} <= set(names) or ("S" in names and "C" in names):
         raise ImageError(
-            f"{path.name} has shape {series.shape} with axes {names!r}; T, C, Z, Y and X are known. Say what the "
-            f"dimensions are, for instance --axes {'ZYX' if len(found) == 3 else AXES[-len(found) :]}."
+            f"{path.name} has shape {series.shape} with axes {names!r}; T, C, Z, Y and X are known. Say what they are, "
+            f"for instance --axes {'ZYX' if len(found) == 3 else AXES[-len(found) :]} (in Python axes=)."
         )
     return names
 

@@ -14,87 +14,21 @@ import tifffile
 
 from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError
+from focuslab.io.units import micrometres, seconds_per, square_pixels, um_per
 
 __all__ = [
     "completed",
     "imagej_calibration",
-    "micrometres",
     "number",
     "ome_calibration",
     "ome_cannot_say",
     "ome_metadata",
     "own_notes",
-    "square_pixels",
     "with_objective",
 ]
 
-_UNITS = {
-    "um": 1.0,
-    "µm": 1.0,
-    "μm": 1.0,
-    "\\u00b5m": 1.0,
-    "micron": 1.0,
-    "micrometer": 1.0,
-    "nm": 1e-3,
-    "nanometer": 1e-3,
-    "mm": 1e3,
-    "millimeter": 1e3,
-    "cm": 1e4,
-    "centimeter": 1e4,
-    "m": 1e6,
-    "meter": 1e6,
-    "inch": 25400.0,
-    "in": 25400.0,
-    "å": 1e-4,
-}
-_NO_UNIT = {"", "pixel", "pixels", "px", "reference frame", "null"}
 _PRINTED = ("inch", "inches", "in")  # of ImageJ: how large a picture is printed, not what was measured
 _PRINTED_UM = 50.0  # pixels larger than that, in centimetres, are those of a printer as well
-_SECONDS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SECONDS |= {"us": 1e-6, "msec": 1e-3, "sec": 1.0, "second": 1.0, "seconds": 1.0, "minute": 60.0, "minutes": 60.0}
-_SECONDS |= {"hr": 3600.0, "hour": 3600.0, "hours": 3600.0, "day": 86400.0, "days": 86400.0}
-_SQUARE = 0.01  # relative difference of pixel height and width that is taken as square
-
-
-def micrometres(value: float | None, unit: str, *, any_unit: bool = False) -> float | None:
-    """Length in um; None where the unit says that nothing was measured.
-
-    Raises
-    ------
-    CalibrationError
-        If the unit is not known; of `any_unit`, the length is then not known either.
-    """
-    if value is None or not value > 0 or unit.strip().lower() in _NO_UNIT:
-        return None
-    factor = _factor(unit)
-    if factor is None and any_unit:
-        return None
-    if factor is None:
-        raise CalibrationError(
-            f"The unit {unit!r} of the pixel size is not known (um, nm, mm, cm, m, inch are): "
-            "give the pixel size with --pixel-size-um."
-        )
-    length = float(value) * factor
-    return length if length > 0 and math.isfinite(length) else None
-
-
-def _factor(unit: str) -> float | None:
-    """Micrometres of a unit, None of one that is not known."""
-    key = unit.strip().lower()
-    return _UNITS.get(key, _UNITS.get(key.removesuffix("s").replace("metre", "meter")))
-
-
-def square_pixels(x: float | None, y: float | None) -> float | None:
-    """Size of a pixel from its width and height.
-
-    Raises
-    ------
-    CalibrationError
-        If they differ.
-    """
-    if x and y and abs(x - y) > _SQUARE * max(x, y):
-        raise CalibrationError(f"Pixels must be square, got {x:.6g} x {y:.6g} um (X x Y): resample the image first.")
-    return x or y
 
 
 def own_notes(text: str, key: str | None = None) -> dict[str, Any]:
@@ -133,9 +67,11 @@ def imagej_calibration(tiff: tifffile.TiffFile, *, any_unit: bool = False) -> Ca
     labels = said.get("Labels")
     channels = said.get("channels", 1)
     names = tuple(str(label) for label in labels[:channels]) if labels and channels > 1 else ()
+    if any(str(label) != names[i % channels] for i, label in enumerate(labels or ()) if names):
+        names = ()  # labels of planes, such as "c:1/2 z:1/5", not of channels
     tables = said.get("LUTs") or ()
     composite = channels > 1 and said.get("mode") in ("composite", "color") and len(tables) == channels
-    interval = (number(said.get("finterval")) or 0.0) * _SECONDS.get(str(said.get("tunit") or "s").strip().lower(), 0.0)
+    interval = (number(said.get("finterval")) or 0.0) * (seconds_per(str(said.get("tunit") or "s")) or 0.0)
     return Calibration(
         pixel_size_um=square_pixels(*sizes),
         z_step_um=micrometres(abs(number(said.get("spacing")) or 0.0) or None, unit, any_unit=any_unit),
@@ -215,7 +151,7 @@ def _time_step(pixels: ET.Element, planes: dict[tuple[int, ...], ET.Element]) ->
     if not step and first is not None and second is not None:
         since = [number(plane.get("DeltaT")) for plane in (first, second)]
         step, unit = (since[1] or 0.0) - (since[0] or 0.0), second.get("DeltaTUnit", "s")
-    seconds = _SECONDS.get(unit)
+    seconds = seconds_per(unit)
     return step * seconds if step and seconds and step > 0 else None
 
 
@@ -224,7 +160,7 @@ def _position(plane: ET.Element | None) -> tuple[float, float, float] | None:
     if plane is None:
         return None
     place = [number(plane.get(f"Position{axis}", "0" if axis == "Z" else None)) for axis in "ZYX"]
-    units = [_factor(plane.get(f"Position{axis}Unit", "")) for axis in "ZYX"]
+    units = [um_per(plane.get(f"Position{axis}Unit", "")) for axis in "ZYX"]
     z, y, x = (
         p * u if p is not None and u is not None and math.isfinite(p) else None
         for p, u in zip(place, units, strict=True)

@@ -6,7 +6,9 @@ from the focal plane. Borders are mirrored, so that light neither enters nor lea
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from focuslab.errors import ImageError
@@ -47,7 +49,9 @@ def convolve(image: Tensor, kernel: Tensor) -> Tensor:
     return full[..., margin : margin + image.shape[-2], margin : margin + image.shape[-1]]
 
 
-def defocus(specimen: Tensor, optics: Optics, defocus_um: float | Sequence[float] | Tensor) -> Tensor:
+def defocus(
+    specimen: Tensor | NDArray[np.float32], optics: Optics, defocus_um: float | Sequence[float] | Tensor
+) -> Tensor:
     """Focal planes of a flat specimen.
 
     Parameters
@@ -63,7 +67,8 @@ def defocus(specimen: Tensor, optics: Optics, defocus_um: float | Sequence[float
     -------
     Tensor (..., Z, Y, X)
     """
-    return convolve(specimen[..., None, :, :], psf(optics, defocus_um).to(specimen.device))
+    light = torch.as_tensor(specimen)
+    return convolve(light[..., None, :, :], psf(optics, defocus_um).to(light.device))
 
 
 def defocus_volume(specimen: Tensor, optics: Optics, *, z_step_um: float, focus_um: float | Sequence[float]) -> Tensor:

@@ -1,13 +1,12 @@
 """Point spread functions from the scalar pupil.
 
     P(k)   = [|k| <= NA/lambda] * exp(2 pi i (dz * sqrt((n/lambda)^2 - |k|^2) + W(k)))
-    PSF(r) = |FFT(P)|^2, binned to camera pixels, each plane normalised to sum 1,
+    PSF(r) = |FFT(P)|^2, integrated over camera pixels, each plane normalised to sum 1,
 
 with k in cycles/um, dz in um and W the aberrations in waves; of a thick specimen, the mean over its slices.
 Defocus conserves energy: every plane carries the same energy before it is normalised (Parseval). The field is
-sampled at an odd multiple of the camera pitch, at least four samples per wavelength/NA, because 0.645 um pixels
-undersample NA 0.45; the odd multiple keeps the PSF centred on a pixel. The pupil edge is softened over one frequency
-step, which removes the ripple of a staircase circle.
+sampled at a multiple of the camera pitch, at least four samples per wavelength/NA, because 0.645 um pixels undersample
+NA 0.45. The pupil edge is softened over one frequency step, which removes the ripple of a staircase circle.
 
 References
 ----------
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from focuslab.optics.optics import Optics
 
-__all__ = ["optics_device", "otf", "psf", "psf_size", "sine_condition", "zernike"]
+__all__ = ["optics_device", "otf", "psf", "psf_size", "zernike"]
 
 
 def psf(
@@ -33,7 +32,6 @@ def psf(
     defocus_um: float | Sequence[float] | Tensor,
     *,
     size: int | None = None,
-    apodised: bool = False,
     device: torch.device | None = None,
 ) -> Tensor:
     """Point spread function on the camera grid.
@@ -47,8 +45,6 @@ def psf(
     size
         Side of the square result, pixels; the centre is at ``size // 2``. By default large enough for
         the most defocused plane.
-    apodised
-        Weight the pupil by the sine condition of an aplanatic objective.
     device
         Where to compute; by default where `defocus_um` is.
 
@@ -62,19 +58,30 @@ def psf(
     grid = max(size or 0, psf_size(optics, radius))
     size = size or grid
     factor = oversampling(optics)
-    amplitude, axial, waves = _pupil(optics.model_dump_json(), grid, factor, apodised, dz.device)
+    amplitude, axial, waves = _pupil(optics.model_dump_json(), grid, factor, dz.device)
     planes = []
     for z in dz:  # one plane at a time: the fine grid may be large
         intensity = torch.zeros_like(amplitude)
         for slice_um in optics.slices_um:
             field = torch.fft.ifft2(torch.polar(amplitude, 2 * math.pi * ((z + slice_um) * axial + waves)))
             intensity = intensity + field.real**2 + field.imag**2
-        fine = torch.roll(intensity, (factor // 2, factor // 2), (0, 1))
-        planes.append(fine.view(grid, factor, grid, factor).sum((1, 3)))
-    stack = torch.fft.fftshift(torch.stack(planes), dim=(-2, -1))
+        planes.append(_on_camera(intensity[None], factor))
+    stack = torch.fft.fftshift(torch.cat(planes), dim=(-2, -1))
     start = grid // 2 - size // 2
     stack = stack[:, start : start + size, start : start + size]
     return stack / stack.sum((-2, -1), keepdim=True)
+
+
+def _on_camera(intensity: Tensor, factor: int) -> Tensor:
+    """Light (Z, N, N) around index 0 as pixels of `factor` samples see it, (Z, N / factor, N / factor).
+
+    A pixel integrates, which multiplies the spectrum by sinc(f), and there is one every `factor` samples: what lies
+    beyond the camera's frequencies folds back.
+    """
+    grid = intensity.shape[-1] // factor
+    pixel = torch.sinc(torch.fft.fftfreq(intensity.shape[-1], 1 / factor, device=intensity.device))
+    spectrum = torch.fft.fft2(intensity) * pixel[:, None] * pixel
+    return torch.fft.ifft2(spectrum.view(-1, factor, grid, factor, grid).sum((1, 3))).real.clamp(min=0)
 
 
 def optics_device(device: torch.device | None) -> torch.device:
@@ -111,13 +118,13 @@ def psf_size(optics: Optics, radius_px: float) -> int:
 
 
 def oversampling(optics: Optics) -> int:
-    """Odd number of fine samples per camera pixel that resolves the intensity (four per wavelength/NA)."""
-    return 2 * math.ceil((4 * optics.sampling - 1) / 2) + 1 if optics.sampling > 0.25 else 1
+    """Number of fine samples per camera pixel that resolves the intensity (four per wavelength/NA)."""
+    return math.ceil(4 * optics.sampling)
 
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def _pupil(key: str, grid: int, factor: int, apodised: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def _pupil(key: str, grid: int, factor: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Amplitude, axial frequency (cycles/um) and aberration (waves) of the pupil, in FFT order."""
     optics = Optics.model_validate_json(key)
     n = grid * factor
@@ -128,17 +135,10 @@ def _pupil(key: str, grid: int, factor: int, apodised: bool, device: torch.devic
     edge = optics.na / optics.wavelength_um
     amplitude = (0.5 + (edge - k) * n * step).clamp(0, 1)
     axial = torch.sqrt(((optics.index / optics.wavelength_um) ** 2 - k**2).clamp(min=0))
-    if apodised:
-        amplitude = amplitude * sine_condition(k * optics.wavelength_um / optics.index)
     waves = torch.zeros_like(k)
     for noll, rms in optics.zernike_waves.items():
         waves = waves + rms * zernike(noll, (k / edge).clamp(max=1), torch.atan2(ky, kx))
     return amplitude, axial, waves
-
-
-def sine_condition(sine: Tensor) -> Tensor:
-    """Emission apodisation 1/sqrt(cos theta) of an aplanatic objective, from sin(theta) = k lambda / n."""
-    return (1 - sine.clamp(max=0.999) ** 2) ** -0.25
 
 
 def zernike(noll: int, rho: Tensor, theta: Tensor) -> Tensor:

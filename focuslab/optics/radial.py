@@ -6,6 +6,9 @@ planes costs two matrix products:
     h(r) = integral of P(k) exp(2 pi i dz sqrt((n/lambda)^2 - k^2)) J0(2 pi k r) k dk,
     OTF(f) = integral of |h(r)|^2 J0(2 pi f r) r dr, normalised to OTF(0) = 1.
 
+The second is summed over midpoints; what r |h|^2, which begins with a slope, makes of them there is taken off (the
+first term of Euler and Maclaurin).
+
 Use `psf` for anything that is shown or must carry aberrations; this is for trying one level after the other.
 
 References
@@ -16,6 +19,7 @@ References
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -25,10 +29,12 @@ from focuslab.optics.pupil import optics_device
 
 __all__ = ["camera_otf", "equivalent_radii", "equivalent_radius", "radial_otf"]
 
-_HIGHEST = 1.42  # cycles per binned px up to which light folds back
 _RINGS = 1024
+_PROBES = 200  # frequencies at which it is looked how far a blur transfers anything
+_NOTHING = 1e-3  # transfer, the pixel's included, that is not worth folding back
 _DISC_HALF = 0.3526  # radius times frequency at which the transfer of a disc, 2 J1(x) / x, falls to one half
-_STEP = 0.2  # radial samples in units of lambda / NA; the intensity is resolved by 0.25
+_STEP = 0.125  # radial samples in units of lambda / NA; the intensity is resolved by 0.25
+_CUTOFF = 2.0  # NA / lambda, beyond which no light is transferred, and where samples would repeat what is below
 
 
 def radial_otf(optics: Optics, levels_px: Sequence[float], frequency: Tensor) -> Tensor:
@@ -60,7 +66,9 @@ def radial_otf(optics: Optics, levels_px: Sequence[float], frequency: Tensor) ->
     transform = torch.special.bessel_j0(2 * math.pi * k[:, None] * r[None, :])
     light = ((pupil.real @ transform) ** 2 + (pupil.imag @ transform) ** 2) * r
     back = torch.special.bessel_j0(2 * math.pi / optics.sampling * r[:, None] * frequency[None, :])
-    transfer = (light @ back) / light.sum(1, keepdim=True)
+    axis = pupil.sum(1, keepdim=True).abs() ** 2 * _STEP / 24  # what midpoints have too much where r begins
+    transfer = (light @ back - axis) / (light.sum(1, keepdim=True) - axis)
+    transfer = torch.where(frequency < _CUTOFF * optics.sampling, transfer, 0.0)
     return transfer.view(len(levels_px), len(slices), -1).mean(1)
 
 
@@ -73,7 +81,8 @@ def camera_otf(
 ) -> Tensor:
     """OTF of defocused planes on a camera, on the rfft2 grid of an image of binned pixels: what `psf` and `otf` give.
 
-    The pixel integrates, and then samples: frequencies beyond its own fold back.
+    The pixel integrates, and then samples: all frequencies that the objective transfers fold back, by every whole
+    number of cycles per pixel along either axis.
 
     Parameters
     ----------
@@ -93,15 +102,20 @@ def camera_otf(
     Tensor (len(levels_px), Y, X // 2 + 1), float32
     """
     here = optics_device(device)
-    table = _table(optics.model_dump_json(), tuple(levels_px), bins).to(here)
+    table, highest = _table(optics.model_dump_json(), tuple(levels_px), bins)
+    table, rings = table.to(here), (_RINGS - 1) / highest  # for each cycle per px
+    last = (torch.arange(_RINGS, device=here) * (table.abs() > _NOTHING)).amax(1)  # ring of each level that counts
     fy, fx = torch.fft.fftfreq(shape[0], device=here), torch.fft.rfftfreq(shape[1], device=here)
     total = torch.zeros(len(levels_px), shape[0], shape[1] // 2 + 1, device=here)
-    for y in (fy, fy - torch.where(fy < 0, -1.0, 1.0)):
-        for x in (fx, fx - 1):
-            ring = torch.hypot(y[:, None], x[None, :]).clamp(max=_HIGHEST) / _HIGHEST * (_RINGS - 1)
-            low = ring.long().clamp(max=_RINGS - 2)
-            pixel = torch.sinc(y)[:, None] * torch.sinc(x)[None, :]
-            total += torch.lerp(table[:, low], table[:, low + 1], ring - low) * pixel
+    orders = range(-math.ceil(highest), math.ceil(highest) + 1)
+    for y, x in ((fy + a, fx + b) for a, b in product(orders, orders)):
+        ring = torch.hypot(y[:, None], x[None, :]) * rings
+        some = last >= ring.min()
+        if not some.any():
+            continue
+        low, seen = ring.long().clamp(max=_RINGS - 2), table[some]
+        pixel = torch.sinc(y)[:, None] * torch.sinc(x)[None, :] * (ring <= _RINGS - 1)
+        total[some] += torch.lerp(seen[:, low], seen[:, low + 1], (ring - low).clamp(max=1)) * pixel
     return total.to(device)
 
 
@@ -134,6 +148,10 @@ def _equivalent_radii(key: str, levels_px: tuple[float, ...]) -> tuple[float, ..
 
 @lru_cache(maxsize=512)
 @torch.inference_mode(False)
-def _table(key: str, levels_px: tuple[float, ...], bins: int) -> Tensor:
-    frequency = torch.linspace(0, _HIGHEST / bins, _RINGS)
-    return radial_otf(Optics.model_validate_json(key), levels_px, frequency)
+def _table(key: str, levels_px: tuple[float, ...], bins: int) -> tuple[Tensor, float]:
+    """OTF (levels, _RINGS) at even steps up to the highest frequency, cycles per binned px, that folds back at all."""
+    optics = Optics.model_validate_json(key)
+    probes = torch.linspace(0, _CUTOFF * optics.sampling * bins, _PROBES)
+    seen = radial_otf(optics, levels_px, probes / bins).abs().amax(0) / (math.pi * probes).clamp(min=1)
+    highest = max(float(probes[seen > _NOTHING].max()) + float(probes[1]), math.sqrt(0.5))
+    return radial_otf(optics, levels_px, torch.linspace(0, highest / bins, _RINGS)), highest

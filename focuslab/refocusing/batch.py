@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from focuslab.files import place_of, state_of
 from focuslab.io import copy_plate, images_of, is_plate, plate_of, read, writer_of
 from focuslab.io.destination import sidecar_path
 from focuslab.io.folders import written_name
+from focuslab.io.pattern import files_of_pattern, stack_of_files
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.filling import DEFAULT_TILE
 from focuslab.refocusing.request import RefocusRequest
@@ -29,6 +31,7 @@ __all__ = [
     "copy_plates",
     "files_in",
     "jobs_of",
+    "jobs_of_pattern",
     "made_before",
     "summary",
     "unexpected",
@@ -111,6 +114,22 @@ def jobs_of(
     return [
         Job(_name(path, below), lambda path=path: opened(path), target, (path,))  # type: ignore[misc]
         for path, target in zip(files, targets, strict=True)
+    ]
+
+
+def jobs_of_pattern(folder: Path, pattern: str, output: Path, optics: dict[str, Any]) -> list[Job]:
+    """Jobs for the stacks of a folder of one file per plane, opened when it is their turn: see `files_of_pattern`.
+
+    What is said of the microscope, `optics`, are arguments of `FocalStack.calibrated`.
+    """
+    axes, stacks = files_of_pattern(folder, pattern)
+
+    def opened(name: str, planes: dict[tuple[int, ...], Path]) -> FocalStack:
+        return stack_of_files(name, planes, axes, pixel_size_um=optics.get("pixel_size_um")).calibrated(**optics)
+
+    return [
+        Job(name, partial(opened, name, planes), output / f"{name}.ome.tif", tuple(planes.values()))
+        for name, planes in stacks.items()
     ]
 
 
@@ -208,6 +227,11 @@ def made_before(job: Job, request: RefocusRequest, engine: Engine) -> bool:
     return made == wanted
 
 
+def _rounded(share: float) -> str:
+    """A chance in per cent, none of which is a certainty."""
+    return "> 99%" if share > 0.99 else f"{share:.0%}"
+
+
 def unexpected(name: str, error: Exception) -> FocusLabError:
     """Error of an image that nobody thought of; its traceback is in the log."""
     logging.getLogger(__name__).error("%s failed", name, exc_info=error)
@@ -233,7 +257,7 @@ def summary(provenance: dict[str, Any]) -> str:
     moved = f"{shifts[0]:+.1f}" if shifts[0] == shifts[-1] else f"{shifts[0]:+.1f} to {shifts[-1]:+.1f}"
     sure = [p["confidence"] for p in done if "confidence" in p]
     least = "at least " if len(sure) > 1 else ""
-    origin = done[0]["level"] + (f", {least}{min(sure):.0%} sure" if sure else "")
+    origin = done[0]["level"] + (f", {least}{_rounded(min(sure))} sure" if sure else "")
     text = f"{_counted(len(done))}, blur level {spread} px ({origin}), shift {moved} px"
     for count, what in ((provenance["saturated_pixels"], "saturated"), (provenance["darkened_pixels"], "cut off at 0")):
         text += f", {count} pixels {what}" if count else ""

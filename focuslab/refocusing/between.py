@@ -132,7 +132,7 @@ def between_steps(
             yield Progress(done, total)
             continue
         facts = [
-            plane_facts(seen, e, level, microscope, intensity, doubt)
+            plane_facts(estimates.windows(e), level, microscope, intensity, doubt)
             for e, (level, doubt) in zip(ends, known, strict=True)
         ]
         target = levels[0] + t * (levels[1] - levels[0])

@@ -1,9 +1,11 @@
 """From a request to what is done to every plane: its level, its shift, and what to tell the user about it."""
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from focuslab.errors import ImageError, RequestError
 from focuslab.models.bundle import Model
@@ -13,7 +15,7 @@ from focuslab.refocusing.engine import PlaneFacts
 from focuslab.refocusing.intensity import IntensityMap, measure_map
 from focuslab.refocusing.levels import LevelEstimate, estimate_level, measure_explanation
 from focuslab.refocusing.request import RefocusRequest
-from focuslab.refocusing.sampling import contrast, structured_windows
+from focuslab.refocusing.sampling import contrast, saturated, structured_windows
 from focuslab.stack import FocalStack
 
 __all__ = [
@@ -37,17 +39,19 @@ _ROUNDED = 0.05  # px that a shift is beyond the sharpest by being rounded
 UNSURE = 0.3  # confidence below which a level that was read is told to be so
 _FRAMES = 4  # time points that vote on the level of a plane
 _UNEXPLAINED = 2.0  # times the noise that is no noise
+_SATURATED = 0.005  # share of the pixels of a plane from which it is told
 _ALIKE, _ALIKE_PX = 0.5, 2.0  # differences of their levels, relative and px, that are no change
 
 
 @dataclass(frozen=True, slots=True)
 class PlanePlan:
-    """One plane: None as `facts` means that it is copied unchanged."""
+    """One plane: None as `facts` means that it is copied unchanged; `saturated` is a share of its pixels."""
 
     index: tuple[int, ...]
     facts: PlaneFacts | None
     shift_px: float = 0.0
     estimate: LevelEstimate | None = None
+    saturated: float = 0.0
 
 
 @dataclass(slots=True)
@@ -112,6 +116,7 @@ def plan_refocus(
     _check_range(plan, model)
     _tell_unsure(plan, stack)
     _tell_unexplained(plan)
+    _tell_saturated(plan)
     plan.planes.sort(key=lambda p: p.index)
     return plan
 
@@ -125,8 +130,10 @@ def check_size(stack: FocalStack) -> None:
         If they are.
     """
     if min(stack.plane_shape) < _SMALLEST:
+        colours = stack.plane_shape[1] in (3, 4) and len(stack.shape) > 2
         raise ImageError(
             f"An image of {stack.plane_shape} px is too small: at least {_SMALLEST} x {_SMALLEST} are needed."
+            + (" A colour picture (Y, X, 3) is refocused colour by colour, as (3, Y, X) with axes CYX." * colours)
         )
 
 
@@ -179,15 +186,13 @@ def tell_uncalibrated(plan: StackPlan, stack: FocalStack, every: dict[int, Optic
 
 
 def plane_facts(
-    stack: FocalStack,
-    index: tuple[int, ...],
+    windows: Sequence[NDArray[Any]],
     level_px: float,
     optics: Optics,
     intensity: IntensityMap,
     doubt: float = 0.0,
 ) -> PlaneFacts:
-    """Facts of one plane at a level more or less known; its noise, what nothing explains and its floor are measured."""
-    windows = structured_windows(stack, index)
+    """Facts of a plane, of parts of it, at a level more or less known: noise, what nothing explains, floor."""
     noise, said = measure_explanation(windows, intensity, optics, level_px)
     return PlaneFacts(level_px, noise * said.surplus, optics, intensity, said.floor, doubt, said.surplus)
 
@@ -201,8 +206,8 @@ def _plan_plane(
     estimates: "Estimates",
     plan: StackPlan,
 ) -> PlanePlan:
-    level, estimate = request.given_level(stack, index, optics), None
-    if not any(contrast(window) > 0 for window in structured_windows(stack, index)):
+    level, estimate, windows = request.given_level(stack, index, optics), None, estimates.windows(index)
+    if not any(contrast(window) > 0 for window in windows):
         plan.note("A blank plane has nothing to refocus and is copied unchanged.")
         return PlanePlan(index, None)
     if level is None:
@@ -219,7 +224,8 @@ def _plan_plane(
     shift, doubt = request.shift(level, optics), request.doubt_of(estimate)
     check_blur(stack, level, level + shift)
     check_sharpening(level, level + shift)
-    return PlanePlan(index, plane_facts(stack, index, level, optics, intensity, doubt), shift, estimate)
+    facts = plane_facts(windows, level, optics, intensity, doubt)
+    return PlanePlan(index, facts, shift, estimate, saturated(windows))
 
 
 def _check_range(plan: StackPlan, model: Model) -> None:
@@ -268,6 +274,19 @@ def _tell_unexplained(plan: StackPlan) -> None:
         )
 
 
+def _tell_saturated(plan: StackPlan) -> None:
+    """Say of planes to be refocused that their brightest structures were cut off by the camera."""
+    moved = [p for p in plan.planes if p.facts is not None and p.shift_px]
+    if cut := [p for p in moved if p.saturated >= _SATURATED]:
+        read = any(p.estimate is not None for p in cut)
+        advice = "a level that is read may be far too low, give it if it is known" if read else "it may ring"
+        plan.note(
+            f"Saturated: up to {max(p.saturated for p in cut):.1%} of the pixels of {len(cut)} of {len(moved)} planes "
+            "have the very same highest value. What was brighter is lost and their edges look sharper than they are: "
+            f"{advice}."
+        )
+
+
 class Estimates:
     """Estimated levels: one for each channel and focal plane, shared by all time points unless asked per frame."""
 
@@ -275,6 +294,7 @@ class Estimates:
         self._stack, self._model, self._per_frame = stack, model, per_frame
         self.largest = model.card.levels_px[1]
         self._known: dict[tuple[int, int, int], LevelEstimate] = {}
+        self._seen: tuple[tuple[int, ...], list[NDArray[Any]]] | None = None
         self.differ: tuple[float, float] | None = None
 
     def of(self, index: tuple[int, ...], optics: Optics) -> LevelEstimate:
@@ -284,7 +304,7 @@ class Estimates:
         if key not in self._known:
             few = sorted({int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)})
             frames = [own] if self._per_frame else few
-            votes = [estimate_level(structured_windows(stack, self._at(index, t)), self._model, optics) for t in frames]
+            votes = [estimate_level(self.windows(self._at(index, t)), self._model, optics) for t in frames]
             found = [v for v in votes if v.found] or votes
             levels = [v.level_px for v in found]
             if max(levels) - min(levels) > max(_ALIKE_PX, _ALIKE * min(levels)):
@@ -296,6 +316,12 @@ class Estimates:
                 float(np.median([v.doubt for v in found])),
             )
         return self._known[key]
+
+    def windows(self, index: tuple[int, ...]) -> list[NDArray[Any]]:
+        """Parts of a plane that say most of it; those of the last one are kept, to search them for masks takes time."""
+        if self._seen is None or self._seen[0] != index:
+            self._seen = index, structured_windows(self._stack, index)
+        return self._seen[1]
 
     def _at(self, index: tuple[int, ...], frame: int) -> tuple[int, ...]:
         axes = self._stack.axes

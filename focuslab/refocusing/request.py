@@ -6,8 +6,8 @@ A negative shift is sharper, a positive one blurrier.
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Literal
+from numbers import Integral, Real
+from typing import Literal, get_args
 
 from focuslab.errors import CalibrationError, RequestError
 from focuslab.optics import Optics
@@ -69,16 +69,18 @@ class RefocusRequest:
                 "Say what to do by exactly one of a shift in um, a shift in px, or sharpest; "
                 f"got {'none' if wanted == 0 else wanted} of them."
             )
-        if self.way == "optics" and (self.sharpest or min(self.shift_um or 0.0, self.shift_px or 0.0) < 0):
-            raise RequestError("Optics alone can only blur: ask for a shift above 0, or let the model do it.")
         if sum(v is not None for v in (self.level_um, self.level_px, self.focus_plane)) > 1:
             raise RequestError("Give the blur level once: in um, in px, or by the plane in focus.")
         if self.focus_plane is not None and not isinstance(self.focus_plane, Integral):
             raise RequestError(f"focus_plane is the number of a plane, from 0, got {self.focus_plane!r}.")
         for name in ("shift_um", "shift_px", "level_um", "level_px", "doubt"):
             value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise RequestError(f"{name} must be a finite number, got {value}.")
+            if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
+                raise RequestError(f"{name} must be a finite number, got {value!r}.")
+        if self.way not in get_args(Way):
+            raise RequestError(f"way is one of {', '.join(get_args(Way))}, got {self.way!r}.")
+        if self.way == "optics" and (self.sharpest or min(self.shift_um or 0.0, self.shift_px or 0.0) < 0):
+            raise RequestError("Optics alone can only blur: ask for a shift above 0, or let the model do it.")
         if (self.doubt or 0.0) < 0:
             raise RequestError(f"doubt is a relative error and cannot be negative, got {self.doubt}.")
         for name in ("level_um", "level_px"):
@@ -110,8 +112,8 @@ class RefocusRequest:
                     raise CalibrationError(
                         "um need a calibrated image. Of this one is not known: "
                         f"{', '.join(stack.calibration.missing(channel))}. Give what is missing (--na, "
-                        "--wavelength-um, --index, --pixel-size-um), or ask in pixels (--shift-px, --level-px; of "
-                        "augment --blur-px)."
+                        "--wavelength-um, --index, --pixel-size-um; in Python optics=), or ask in pixels (--shift-px, "
+                        "--level-px; of augment --blur-px; in Python shift_px=, level_px=)."
                     )
         if self.focus_plane is not None:
             planes = stack.size("Z")
@@ -120,7 +122,10 @@ class RefocusRequest:
             if not -planes <= self.focus_plane < planes:
                 raise RequestError(f"There are {planes} focal planes (0 to {planes - 1}), got {self.focus_plane}.")
             if stack.calibration.z_step_um is None:
-                raise CalibrationError("A plane in focus needs the distance between planes: give --z-step-um.")
+                raise CalibrationError(
+                    "A plane in focus needs the distance between planes: give --z-step-um (in Python "
+                    "stack.calibrated(z_step_um=...))."
+                )
 
     def given_level(self, stack: FocalStack, index: tuple[int, ...], optics: Optics) -> float | None:
         """Blur level of a plane, px, where the request says it."""

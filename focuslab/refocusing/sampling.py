@@ -5,6 +5,7 @@ light, is read from those of many windows that have most contrast.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 
 from focuslab.stack import FocalStack
 
-__all__ = ["contrast", "read_window", "sample_plane", "spread_windows", "structured_windows"]
+__all__ = ["contrast", "read_window", "sample_plane", "saturated", "spread_windows", "structured_windows"]
 
 Window = tuple[slice, slice]
 
 _SAMPLED = 1 << 20  # pixels of a plane that are sampled, and of what is read of it
 _SEEN = 4 << 20  # pixels of a plane among which the most structured are chosen
 _CELL, _LEAST = 16, 48  # px, of the rectangles that a hole leaves, and of their least side
+_PILED = 3.0  # times as many pixels of the highest value as of the values of the tenth below it, for one of them
 _SMALL, _LARGE = 256, 512  # px, sides of windows; blur is read from the large
 
 
@@ -92,3 +94,16 @@ def contrast(window: NDArray[Any]) -> float:
     """Standard deviation of the finite pixels; what it is made of does not matter to compare parts of a plane."""
     values = window[np.isfinite(window)] if window.dtype.kind == "f" else window
     return float(values.std(dtype=np.float64)) if values.size else 0.0
+
+
+def saturated(windows: Sequence[NDArray[Any]]) -> float:
+    """Share of pixels that a camera, or whoever has processed them, has cut off at the highest value.
+
+    They pile up: far more pixels have it than any value below. Noise leaves no two bright pixels alike.
+    """
+    values = np.concatenate([window[np.isfinite(window)].ravel() for window in windows])
+    if values.size == 0 or not (top := values.max()) > values.min():
+        return 0.0
+    highest = int(np.count_nonzero(values == top))
+    near, counts = np.unique(values[(values < top) & (values > top - 0.1 * (top - values.min()))], return_counts=True)
+    return highest / values.size if highest > _PILED * max(counts, default=0) and len(near) else 0.0

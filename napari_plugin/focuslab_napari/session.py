@@ -200,6 +200,7 @@ class Session:
         from focuslab.refocusing.live import LiveView, binned, bins_for
         from focuslab.refocusing.masks import unmasked
         from focuslab.refocusing.plan import plane_facts
+        from focuslab.refocusing.sampling import structured_windows
         from focuslab.refocusing.tiling import Tile
 
         stack, (y0, y1, x0, x1) = request.image.stack, request.rectangle
@@ -215,7 +216,7 @@ class Session:
                 optics = optics.replace(pixel_size_um=optics.pixel_size_um * bins)
                 intensity = self._map(request, found.index)
                 level = found.level_px / bins
-                facts = plane_facts(unmasked(small), found.index, level, optics, intensity, doubt)
+                facts = plane_facts(structured_windows(unmasked(small), found.index), level, optics, intensity, doubt)
                 planes.append((found.index, facts))
             while len(self._views) >= _VIEWS:
                 del self._views[next(iter(self._views))]

@@ -129,6 +129,8 @@ def train_part(
             workers=recipe.workers,
         )
         last = checkpoints.newest if resume else None
+        if last is not None:
+            _check_whole(last)
         try:
             trainer.fit(system, streams, ckpt_path=last, weights_only=True if last else None)
         except (RuntimeError, KeyError) as error:
@@ -144,6 +146,17 @@ def train_part(
     if not stop.seen:  # however early it ended, there is no more to be done
         tell(Report(1.0, trainer.global_step, 0.0, curve.told))
     return stop.seen
+
+
+def _check_whole(checkpoint: Path) -> None:
+    """See that a checkpoint can be read."""
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds: of zip, of pickle, of torch
+        raise ModelError(
+            f"The checkpoint {checkpoint} is damaged ({str(error).splitlines()[0]}): take it away, and --resume goes "
+            "on from the other one of its folder."
+        ) from error
 
 
 def _with_copies(source: Any, network: nn.Module, device: torch.device | None, echo: int = 1) -> Source:

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from focuslab.errors import ModelError, OutputError, RequestError
+from focuslab.files import take_place
 from focuslab.memory import keep_freed_memory
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import CARD, ModelCard, save_bundle
@@ -19,7 +20,7 @@ from focuslab.models.reference import ReferenceAutoencoder
 from focuslab.models.zoo import load_model
 from focuslab_training.card import model_card
 from focuslab_training.data.module import open_data
-from focuslab_training.data.split import Split
+from focuslab_training.data.split import SPLIT_FILE, Split
 from focuslab_training.parts import Machines, TrainingProgress, train_part
 from focuslab_training.recipe import Part, Recipe
 from focuslab_training.status import STOP, TrainingStatus
@@ -106,9 +107,16 @@ def train(
         (work / STOP).unlink(missing_ok=True)
     keep_freed_memory(*KEPT)
     pl.seed_everything(recipe.seed, verbose=False)
-    dataset = open_data(recipe, data, Split.of(output) if resume else None)
+    kept = Split.of(output) if resume else None
+    if begun and kept is None:
+        raise RequestError(
+            f"{output} holds a training run, but not its {SPLIT_FILE}: what it must not be validated on is not known. "
+            "Bring the file back, or begin anew in another folder."
+        )
+    dataset = open_data(recipe, data, kept)
     if notes is not None:
-        for sentence in (*(f"left out: {skipped}" for skipped in dataset.skipped), *dataset.fitted):
+        new = () if begun or not resume else (f"{output} holds no training run to continue: a new one begins.",)
+        for sentence in (*new, *(f"left out: {skipped}" for skipped in dataset.skipped), *dataset.fitted):
             notes(sentence)
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -116,7 +124,9 @@ def train(
         raise OutputError(f"The folder {output} cannot be made: {error.strerror}.") from error
     if _leads():  # of several processes one writes
         dataset.split.write(output)
-        (work / RECIPE).write_text(recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        draft = work / f".{RECIPE}.part"
+        draft.write_text(recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        take_place(draft, work / RECIPE)
     networks = _networks(recipe)
     card = written = model_card(recipe, dataset)
     steps: dict[str, int] = {}
@@ -136,6 +146,8 @@ def train(
                 written = _save(networks, made, recipe, reached, output)
             if stopped:
                 status.stopped = True
+                if notes is not None:
+                    notes("Stopped before its end: the model is that of the best or last weights, --resume goes on.")
                 break
     return written
 
@@ -177,7 +189,7 @@ def _networks(recipe: Recipe) -> dict[str, nn.Module]:
         except RuntimeError as error:
             raise ModelError(
                 f"The model {start.card.name!r} has other sizes than the recipe {recipe.name!r}: start from one of the "
-                "same sizes, or train both parts (trains: [autoencoder, estimator])."
+                "same sizes" + ("." if recipe.start else ", or train both parts (trains: [autoencoder, estimator]).")
             ) from error
     return networks
 

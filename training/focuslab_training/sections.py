@@ -22,7 +22,7 @@ WIDEST_LEVEL = LADDER[-1]
 class Section(BaseModel):
     """Part of a recipe: a misspelt key is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def replace(self, **changes: object) -> Self:
         """Return a copy with some fields changed, validated again."""
@@ -128,13 +128,13 @@ class StackSource(Section):
         default=0.0,
         description="with fitted levels: that of the plane in focus, which may not be quite there, or read from it",
     )
-    na: float | None = None
-    index: float | None = None
+    na: float | None = Field(default=None, gt=0)
+    index: float | None = Field(default=None, gt=0)
     thickness_um: float | Literal["fitted"] | None = Field(
         default=None, description="thickness of the specimen, or with fitted levels fitted to each stack; none: thin"
     )
-    wavelength_um: float | None = None
-    pixel_size_um: float | None = None
+    wavelength_um: float | None = Field(default=None, gt=0)
+    pixel_size_um: float | None = Field(default=None, gt=0)
     z_step_um: float | None = Field(default=None, gt=0)
     columns: Columns = Field(default=(0.0, 1.0), description="part of the width that is used")
     on_bad: Literal["skip", "refuse"] = Field(default="skip", description="stacks that cannot be used")
@@ -165,6 +165,11 @@ class StackSource(Section):
             raise ValueError("a level of the plane in focus, focus_px, goes with levels fitted to the stack")
         if self.thickness_um == "fitted" and self.levels != "fitted":
             raise ValueError("a thickness is fitted along with the levels: set levels to fitted too")
+        if self.planes and not (0 <= self.planes[0] <= self.planes[1] and self.planes[2] >= 1):
+            raise ValueError(
+                "planes are the first, the last and the step, from 0 on, the first not behind the last and the step 1 "
+                f"or more, got {list(self.planes)}"
+            )
         return self
 
 

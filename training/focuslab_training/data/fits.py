@@ -21,7 +21,7 @@ __all__ = ["fit_levels", "fit_thickness"]
 _SIDE, _AMONG = 512, 4 << 20  # px, side of the window that is looked at; pixels it is chosen among
 _MARGIN = 48  # px
 _LEAST = 1e-3  # squared transfer of the plane in focus below which it says nothing
-_LEVELS = np.concatenate([[0.0], np.geomspace(0.7, 45, 60)])  # px
+_LEVELS = np.concatenate([[0.0], np.geomspace(0.7, 45, 60), [49, 55]])  # px, beyond those that are of use
 _THICKNESSES = (0.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)  # px of blur radius between the faces of a specimen
 _CLEARER = 0.98  # of the misfit of a thin specimen that a thick one may leave
 

@@ -22,6 +22,7 @@ from focuslab_training.data.field import Field, selected, sharpness_of
 from focuslab_training.data.fits import fit_levels, fit_thickness
 from focuslab_training.data.layouts import Candidate, chosen_planes, list_candidates
 from focuslab_training.data.specimens import SpecimenPool
+from focuslab_training.data.split import NUMBERED
 from focuslab_training.sections import WIDEST_LEVEL, StackSource
 
 __all__ = ["Gathered", "gather_fields"]
@@ -78,7 +79,11 @@ def _fields(candidate: Candidate, source: StackSource) -> list[Field]:
     """Field of a focal stack, of a time series one for every time point; they stay on one side of a split."""
     stack = candidate.open()
     frames = stack.size("T")
-    named = [candidate] if frames == 1 else [replace(candidate, name=f"{candidate.name}#{t}") for t in range(frames)]
+    named = (
+        [candidate]
+        if frames == 1
+        else [replace(candidate, name=f"{candidate.name}{NUMBERED}{t}") for t in range(frames)]
+    )
     return [_field(one, stack.take(T=t), source) for t, one in enumerate(named)]
 
 
@@ -114,7 +119,7 @@ def _field(candidate: Candidate, stack: FocalStack, source: StackSource) -> Fiel
 def _focus(stack: FocalStack, planes: range, source: StackSource) -> int:
     """Index of the plane in focus, said or found; levels from z need planes that follow one another in z."""
     said = None if source.focus is None else planes.index(source.focus)
-    if source.layout == "simulated" and said is not None:
+    if source.layout == "simulated" and said is not None:  # a specimen has been looked at
         return said
     values = sharpness_of(stack)  # every plane can be read, and is like the first
     if not np.isfinite(values).all():
@@ -124,6 +129,11 @@ def _focus(stack: FocalStack, planes: range, source: StackSource) -> int:
         )
     if max(values) == 0:
         raise ImageError("The stack is blank: all pixels of each plane are alike.")
+    if min(values) == 0:
+        raise ImageError(
+            f"Plane {planes[values.index(0)]} is blank, all its pixels are alike: a frame that was dropped? Choose "
+            "planes without it (stacks.planes of a recipe, --planes of evaluate)."
+        )
     focus = find_focus(values) if said is None else said
     if source.levels == "z" and (share := disorder(values, focus)) > _OUT_OF_ORDER:
         raise ImageError(

@@ -27,6 +27,7 @@ from focuslab.refocusing.screen import Wells
 from focuslab.simulation import simulate_stack
 from focuslab.stack import FocalStack
 from focuslab_training.data.specimens import Specimen, SpecimenPool
+from focuslab_training.data.split import NUMBERED
 from focuslab_training.sections import StackSource
 
 __all__ = ["Candidate", "chosen_planes", "list_candidates"]
@@ -73,10 +74,6 @@ def chosen_planes(source: StackSource, count: int | None) -> range:
         If the stack has fewer.
     """
     first, last, step = source.planes or (0, (count or 1) - 1, 1)
-    if step < 1 or last < first:
-        raise RequestError(
-            f"Planes are chosen as first, last, step with first <= last and step >= 1, got {source.planes}."
-        )
     if count is not None and last >= count:
         raise ImageError(f"Planes up to {last} are asked for, the stack has {count}.")
     return range(first, last + 1, step)
@@ -139,10 +136,16 @@ def _simulated(source: StackSource, pool: SpecimenPool) -> Iterator[Candidate]:
     number = 0
     for _, group in pool.groups:
         for specimen in group:
-            name, number = f"{specimen.name}#{number}", number + 1
+            name, number = f"{specimen.name}{NUMBERED}{number}", number + 1
             pixels = _Simulated(specimen, optics, distances, source, number)
             said = Calibration.of(optics, z_step_um=source.z_step_um)
-            yield Candidate(name, specimen.name, None, 0, partial(FocalStack, pixels, "ZYX", said))
+            yield Candidate(name, specimen.name, None, 0, partial(_imaged, specimen, pixels, said))
+
+
+def _imaged(specimen: Specimen, pixels: "_Simulated", said: Calibration) -> FocalStack:
+    if not specimen.light.any():
+        raise ImageError("The image is blank: there is nothing in it to be imaged.")
+    return FocalStack(pixels, "ZYX", said)
 
 
 class _Simulated:

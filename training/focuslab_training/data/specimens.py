@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from focuslab.errors import FocusLabError, RequestError
+from focuslab.errors import FocusLabError, ImageError, RequestError
 from focuslab.io import images_of, read
 from focuslab.optics import PHANTOMS, mirror_pad, phantom
 from focuslab_training.recipe import Recipe
@@ -133,6 +133,9 @@ def _found(source: ImageSource, data: Path, skipped: list[str]) -> list[Specimen
             stack = read(path, rgb="per-channel")
             every = list(stack.planes())
             stack.array[(*every[0], slice(0, 1), slice(0, 1))]  # can be read
+            used = [every[i] for i in np.linspace(0, len(every) - 1, min(len(every), _PLANES)).astype(int)]
+            if stack.dtype.kind == "f" and not all(np.isfinite(stack.plane(index)).all() for index in used):
+                raise ImageError("It holds pixels that are NaN or infinite: fill them first.")
         except (FocusLabError, OSError) as error:
             skipped.append(f"{path.name}: {error}")
             continue
@@ -141,8 +144,8 @@ def _found(source: ImageSource, data: Path, skipped: list[str]) -> list[Specimen
         fitting = [bins for bins in source.bins if min(height, width) >= _SMALLEST * bins]
         if not fitting:
             skipped.append(f"{path.name}: specimens have {_SMALLEST} x {_SMALLEST} px or more, got {height} x {width}.")
-        for i, bins in product(np.linspace(0, len(every) - 1, min(len(every), _PLANES)).astype(int), fitting):
-            make = partial(_read_light, path, every[i], slice(first, last), bins)
+        for index, bins in product(used, fitting):
+            make = partial(_read_light, path, index, slice(first, last), bins)
             found.append(
                 Specimen(f"{source.name}/{path.relative_to(data).as_posix()}", (height // bins, width // bins), make)
             )

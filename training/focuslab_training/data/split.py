@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from focuslab.errors import RequestError
+from focuslab.errors import ModelError, RequestError
+from focuslab.files import take_place
 from focuslab.models.zoo import bundled_cards
 from focuslab_training.sections import SplitRule
 
-__all__ = ["Split", "split_names"]
+__all__ = ["NUMBERED", "SPLIT_FILE", "Split", "split_names"]
 
 SPLIT_FILE = "split.json"
-_FIELD = re.compile(r"(?P<stem>.*?)(#\d+)?(\[(?P<first>[\d.]+):(?P<last>[\d.]+)\])?")
+NUMBERED = "//"  # before the number of one of several fields of a file; no path has it
+_FIELD = re.compile(r"(?P<stem>.*?)(//\d+)?(\[(?P<first>[\d.]+):(?P<last>[\d.]+)\])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Split:
 
     def has_trained(self, name: str, unit: str) -> bool:
         """Whether a field of that name, or anything else of its image or file, was trained on, ever."""
+        if name in (*self.validation, *self.test):
+            return False
         trained = _by_image((*self.train, *self.before))
         stem, _ = _columns(name)
         alike = {other: parts for other, parts in trained.items() if _same_file(other, stem) or _same_file(other, unit)}
@@ -40,7 +44,9 @@ class Split:
     def write(self, folder: Path) -> None:
         """Write `split.json` into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / SPLIT_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        draft = folder / f".{SPLIT_FILE}.part"
+        draft.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        take_place(draft, folder / SPLIT_FILE)
 
     @classmethod
     def of_model(cls, name_or_path: str) -> "Split | None":
@@ -50,11 +56,23 @@ class Split:
 
     @classmethod
     def of(cls, folder: Path) -> "Split | None":
-        """Split that was written into a folder, None if there is none."""
+        """Split that was written into a folder, None if there is none.
+
+        Raises
+        ------
+        ModelError
+            If it cannot be understood.
+        """
         path = folder / SPLIT_FILE
         if not path.is_file():
             return None
-        return cls(**{part: tuple(names) for part, names in json.loads(path.read_text(encoding="utf-8")).items()})
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{part: tuple(names) for part, names in said.items()})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{path} does not say which fields were trained on ({error}): bring it back whole, or train anew."
+            ) from error
 
 
 def split_names(groups: Mapping[str, str], rule: SplitRule, seed: int = 0, seen: Collection[str] = ()) -> Split:
@@ -109,7 +127,7 @@ def _same_file(a: str, b: str) -> bool:
 def _columns(name: str) -> tuple[str, tuple[float, float]]:
     """Name of an image, and the part of its width that a field is (``name[0:0.5]``).
 
-    Stacks that are simulated from one image (``name#3``) are that image: their numbers change with what lies beside it.
+    Stacks that are simulated from one image (``name//3``) are that image: its number changes with what lies beside.
     """
     found = _FIELD.fullmatch(name)
     if found is None:

@@ -1,12 +1,13 @@
 """What classical methods make of a plane, beside a model."""
 
 import math
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from focuslab.optics import Optics, psf
+from focuslab.optics import psf
 from focuslab.quality.classical import (
     blurred_from_focus,
     convolved,
@@ -17,11 +18,12 @@ from focuslab.quality.classical import (
 )
 from focuslab_training.data.field import Field
 
-__all__ = ["DEBLURRING", "FITTED", "SYNTHESIS", "baselines"]
+__all__ = ["DEBLURRING", "FITTED", "SYNTHESIS", "THIN", "baselines"]
 
 Image = NDArray[np.float32]
 DEBLURRING, SYNTHESIS = "deblurring", "synthesis"
 FITTED = (0.5, 0.7, 0.85, 1.0, 1.2)  # times the level, that a fitted PSF or level is chosen from
+THIN = ", thin"  # setting of a field with a thick specimen, whose PSF is that of a thin one: another may be thin itself
 
 
 def baselines(
@@ -47,10 +49,9 @@ def baselines(
     optics, sharp, level = field.optics, psf(field.optics, 0.0)[0], _beyond(level_px, focus_px)
     put(DEBLURRING, "do nothing", k, plane, focus)
     put(DEBLURRING, "unsharp mask", k, unsharp_mask(plane, max(level / 2, 1.0)), focus)
-    shapes = [(factor, seen) for factor in (FITTED if fitted else (1.0,)) for seen in _thicknesses(optics, fitted)]
-    for factor, seen in shapes:
-        kernel = psf(seen, optics.defocus_um(level * factor))[0]
-        shape = f"{factor:g}, {seen.thickness_um:g} um thick" if optics.thickness_um else f"{factor:g}"
+    seen_as = [(optics, ""), (optics.thin, THIN)] if fitted and optics.thickness_um else [(optics, "")]
+    for factor, (seen, thin) in product(FITTED if fitted else (1.0,), seen_as):
+        kernel, shape = psf(seen, optics.defocus_um(level * factor))[0], f"{factor:g}{thin}"
         found = {f"Richardson-Lucy [{n}, {shape}": made for n, made in richardson_lucy(plane, kernel).items()}
         found |= {f"Wiener [{weight:g}, {shape}": made for weight, made in wiener(plane, kernel).items()}
         for name, made in found.items():  # the specimen, and how the plane in focus shows it
@@ -66,8 +67,3 @@ def baselines(
 def _beyond(level: float, focus: float) -> float:
     """Blur, px, that takes the plane in focus to a level: the rest of the squares, as radii of PSFs add up."""
     return math.sqrt(max(level**2 - focus**2, 0.0))
-
-
-def _thicknesses(optics: Optics, fitted: bool) -> list[Optics]:
-    """The microscope as it is said, and where the PSF is fitted, with a thin specimen."""
-    return [optics, optics.thin] if fitted and optics.thickness_um else [optics]

@@ -23,6 +23,9 @@ from focuslab_training.evaluation.report import write_report
 __all__ = ["Evaluation", "Options", "evaluate", "unseen"]
 
 
+_LEAST_BLUR = 0.5  # px that the farthest plane of a field is more blurred than the one in focus
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How fields are judged; see `protocol.judge_field`."""
@@ -61,7 +64,7 @@ def unseen(gathered: Gathered, split: Split | None, limit: int | None = None) ->
             "fields that it has not seen, under names of their own."
         )
     if found := [f for f in foreign if {f.name, f.unit} & set(wanted)][:limit]:
-        chosen = "" if split.test else ", but the weights that were kept are those best on them"
+        chosen = "" if split.test else ", but which weights were kept may hang on them"
         return found, (
             f"{len(found)} of {len(every)} fields, by their names the {kind} fields of the split that was made for "
             f"training: never trained on{chosen}."
@@ -99,6 +102,11 @@ def evaluate(
     report
         Called with the number of fields done and of all.
 
+    Returns
+    -------
+    Evaluation
+        Of the fields that could be judged; the report names the others.
+
     Raises
     ------
     RequestError
@@ -109,12 +117,12 @@ def evaluate(
     options = options or Options()
     if not chosen:
         raise RequestError("There is no field to evaluate on.")
-    if short := [f.name for f in chosen if len(side_of(f)) < 3]:
-        told = f"{short[0]} has fewer than three planes on one side of focus: lines need three."
+    if short := [f.name for f in chosen if not _has_line(f)]:
+        told = "fewer than three planes on one side of focus, or the farthest as sharp as focus"
         if len(short) == len(chosen):
-            raise RequestError(told)
+            raise RequestError(f"{short[0]} has {told}: a line of codes needs three planes, and blur.")
         chosen = [f for f in chosen if f.name not in short]
-        about = f"{about} Left out: {', '.join(short)}, with fewer than three planes on one side of focus.".strip()
+        about = f"{about} Left out: {', '.join(short)}, with {told}.".strip()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -136,6 +144,12 @@ def evaluate(
     except OSError as error:
         raise OutputError(f"The report cannot be written to {folder}: {error.strerror}.") from error
     return found
+
+
+def _has_line(field: Field) -> bool:
+    """Whether codes can be judged on a line from the farthest plane of a field to the one in focus."""
+    side = side_of(field)
+    return len(side) >= 3 and field.levels_px[side[0]] - field.levels_px[side[-1]] > _LEAST_BLUR
 
 
 def _table(path: Path, kind: type, rows: Sequence[Score | LinearityScore]) -> None:

@@ -18,7 +18,7 @@ from focuslab.models.frontend import exact_rungs
 from focuslab.quality import apd, ffl, lds, mse, psnr, scaled_to, ssim
 from focuslab.quality.trust import finest_period_px
 from focuslab_training.data.field import Field
-from focuslab_training.evaluation.baselines import DEBLURRING, FITTED, SYNTHESIS, baselines
+from focuslab_training.evaluation.baselines import DEBLURRING, FITTED, SYNTHESIS, THIN, baselines
 from focuslab_training.evaluation.judges import CodeParts, Judge, LinearJudge
 
 __all__ = ["FieldResult", "LinearityScore", "Score", "best_settings", "judge_field", "side_of"]
@@ -242,13 +242,18 @@ def _score(
 def best_settings(scores: Sequence[Score]) -> Iterator[Score]:
     """Scores with the settings of each method resolved: at every step from focus the best in the mean over fields.
 
-    A method with settings is named ``method [setting]``; it becomes ``method, best``.
+    A method with settings is named ``method [setting]``; it becomes ``method, best``. A setting is judged by all
+    fields: one that is thin itself stands with what it has under `THIN` as well.
     """
-    groups: dict[tuple[str, str, int, str], dict[str, list[Score]]] = {}
+    groups: dict[tuple[str, str, int, str], dict[str, dict[str, Score]]] = {}
     for score in scores:
         name, _, setting = score.method.partition(" [")
-        groups.setdefault((score.task, name, score.steps, score.against), {}).setdefault(setting, []).append(score)
+        groups.setdefault((score.task, name, score.steps, score.against), {}).setdefault(setting, {})[score.field] = (
+            score
+        )
     for (_, name, _, _), settings in groups.items():
-        best = max(settings, key=lambda s: float(np.mean([score.psnr for score in settings[s]])))
-        for score in settings[best]:
-            yield replace(score, method=f"{name}, best" if best else name)
+        every = {field for found in settings.values() for field in found}
+        whole = {s: {**settings.get(s.replace(THIN, ""), {}), **found} for s, found in settings.items()}
+        judged = [list(found.values()) for found in whole.values() if found.keys() == every]
+        for score in max(judged, key=lambda some: float(np.mean([score.psnr for score in some]))):
+            yield replace(score, method=f"{name}, best" if score.method != name else name)

@@ -131,8 +131,9 @@ def _periods(results: Sequence[FieldResult]) -> list[tuple[str, str]]:
 
 def _pictures(results: Sequence[FieldResult], scores: Sequence[Score]) -> list[tuple[str, bytes]]:
     """Strips of the best and the worst fields."""
-    methods = ("model, blind", "model, two planes")
-    method = next((m for m in methods if any(s.method == m for s in scores)), methods[-1])
+    fields, methods = {r.field.name for r in results}, ("model, blind", "model, two planes")
+    of_all = (m for m in methods if {s.field for s in scores if s.method == m} >= fields)
+    method = next(of_all, "model")  # the round trip, which every field has
 
     def gain(result: FieldResult) -> float:
         own = [s.psnr for s in scores if s.field == result.field.name and s.method == method and s.against == ORIGINAL]
