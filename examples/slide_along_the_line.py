@@ -4,6 +4,7 @@ import focuslab
 from focuslab.refocusing import Engine
 from focuslab.refocusing.intensity import measure_map
 from focuslab.refocusing.plan import plane_facts
+from focuslab.refocusing.sampling import structured_windows
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.samples import sample
 
@@ -11,7 +12,8 @@ stack, _ = sample("filaments_40x")
 engine = Engine(focuslab.load_model("default"))
 
 index, optics = (4,), stack.optics()
-facts = plane_facts(stack, index, optics.radius_px(4.0), optics, measure_map(stack, list(stack.planes())))
+intensity = measure_map(stack, list(stack.planes()))
+facts = plane_facts(structured_windows(stack, index), optics.radius_px(4.0), optics, intensity)
 region = read_region(stack, index, Tile(0, 256, 0, 256), engine.halo(facts))
 
 coded = engine.encode(region, facts)

@@ -199,8 +199,8 @@ def test_a_fitted_psf_is_that_of_a_thin_specimen_too(
         return {method.split(", ", 1)[1].rstrip("]").removesuffix(", in focus") for method in found}
 
     assert shapes(fields[0], fitted=False) == {"1"}
-    assert shapes(thick, fitted=False) == {"1, 6 um thick"}
-    assert {"0.5, 6 um thick", "0.5, 0 um thick"} < shapes(thick, fitted=True)
+    assert shapes(thick, fitted=False) == {"1"}
+    assert {"0.5", "0.5, thin"} < shapes(thick, fitted=True)
 
 
 def test_both_architectures_are_judged_into_a_report(fields: list[Field], tiny_model: Model, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_without_physics_the_features_see_the_plane_alone(tiny_model: Model, opt
         [judge.vector(judge.encode(field, 0, 7.0, r, physics=physics), "features") for r in rungs]
         for physics in (True, False)
     )
-    assert np.allclose(*without, atol=1e-5) and not np.allclose(with_physics[0], without[0], atol=1e-3)
+    assert np.allclose(*without, atol=5e-5) and not np.allclose(with_physics[0], without[0], atol=1e-3)
 
 
 def test_a_picture_that_is_its_own_truth_does_not_carry_a_mean(tiny_model: Model, optics: Optics) -> None:

@@ -201,7 +201,7 @@ def test_an_image_with_pixels_that_are_no_numbers_is_left_out_and_told(tmp_path:
     tifffile.imwrite(tmp_path / "a.tif", image)
     image[3, 4] = np.nan
     tifffile.imwrite(tmp_path / "b.tif", image)
-    pool = load_specimens(short(1, images=[{"name": "mine", "files": "*.tif"}]), tmp_path)
+    pool = load_specimens(short(1, images=[{"name": "mine", "files": "*.tif", "licence": "none"}]), tmp_path)
     assert pool.names.count("mine/a.tif") == 1 and "mine/b.tif" not in pool.names
     assert any("b.tif" in said and "NaN" in said for said in pool.skipped)
 

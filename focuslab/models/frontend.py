@@ -45,7 +45,7 @@ COPIES = len(REGULARISATIONS) + 5
 EDITION = 3  # of what the copies are: weights that were trained on others are of no use
 LADDER = (0.0, 2.0, 3.2, 4.8, 7.0, 10.0, 14.0, 19.0, 26.0, 35.0, 45.0)
 _LADDER_REGULARISATION = REGULARISATIONS[1]
-_REACH = 22.0  # blur radii after which a pixel no longer matters to the iterations
+_REACH = 23.0  # blur radii after which a pixel no longer matters to the iterations
 
 
 @dataclass(frozen=True, slots=True)
