@@ -38,6 +38,9 @@ __all__ = [
 ]
 
 
+_SURE = 0.99  # no reading of a level is told to be surer
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One image: what it is called, how it is opened, where its result goes.
@@ -227,11 +230,6 @@ def made_before(job: Job, request: RefocusRequest, engine: Engine) -> bool:
     return made == wanted
 
 
-def _rounded(share: float) -> str:
-    """A chance in per cent, none of which is a certainty."""
-    return "> 99%" if share > 0.99 else f"{share:.0%}"
-
-
 def unexpected(name: str, error: Exception) -> FocusLabError:
     """Error of an image that nobody thought of; its traceback is in the log."""
     logging.getLogger(__name__).error("%s failed", name, exc_info=error)
@@ -256,8 +254,8 @@ def summary(provenance: dict[str, Any]) -> str:
     spread = f"{levels[0]:.1f}" if levels[0] == levels[-1] else f"{levels[0]:.1f} to {levels[-1]:.1f}"
     moved = f"{shifts[0]:+.1f}" if shifts[0] == shifts[-1] else f"{shifts[0]:+.1f} to {shifts[-1]:+.1f}"
     sure = [p["confidence"] for p in done if "confidence" in p]
-    least = "at least " if len(sure) > 1 else ""
-    origin = done[0]["level"] + (f", {least}{_rounded(min(sure))} sure" if sure else "")
+    least = "at least " if len(sure) > 1 or max(sure, default=0.0) > _SURE else ""
+    origin = done[0]["level"] + (f", {least}{min(*sure, _SURE):.0%} sure" if sure else "")
     text = f"{_counted(len(done))}, blur level {spread} px ({origin}), shift {moved} px"
     for count, what in ((provenance["saturated_pixels"], "saturated"), (provenance["darkened_pixels"], "cut off at 0")):
         text += f", {count} pixels {what}" if count else ""
