@@ -4,6 +4,12 @@ Every error is a `FocusLabError` and also the builtin error it resembles, so tha
 A message says what was expected, what came, and what to do next, in one sentence a biologist can act on.
 """
 
+from dataclasses import fields
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 __all__ = [
     "CalibrationError",
     "DeviceError",
@@ -12,6 +18,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "RequestError",
+    "check_choices",
     "lacking",
     "out_of_memory",
 ]
@@ -43,6 +50,14 @@ class DeviceError(FocusLabError, RuntimeError):
 
 class OutputError(FocusLabError, OSError):
     """A result that cannot be written where it was asked for."""
+
+
+def check_choices(request: "DataclassInstance") -> None:
+    """See that each field of a request that is one of several words is one of them."""
+    for field in fields(request):
+        words, value = get_args(field.type), getattr(request, field.name)
+        if get_origin(field.type) is Literal and value not in words:
+            raise RequestError(f"{field.name} is one of {', '.join(map(str, words))}, got {value!r}.")
 
 
 def lacking(what: str, package: str, extra: str) -> RequestError:

@@ -291,6 +291,10 @@ def test_plans_that_cannot_be(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         AugmentRequest(0, (1.0, 2.0))
     with pytest.raises(RequestError, match="ascending"):
         AugmentRequest(1, (3.0, 2.0))
+    with pytest.raises(RequestError, match="way is one of model, optics, mixed, got 'modell'"):
+        AugmentRequest(1, (1.0, 2.0), way="modell")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="level is one of"):
+        AugmentRequest(1, (1.0, 2.0), level="sharpest")  # type: ignore[arg-type]
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
     plan = plan_folder(data / "images", tmp_path / "out", REQUEST)
     with pytest.raises(OutputError, match="full"):

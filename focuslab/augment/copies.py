@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from focuslab.augment.sources import Source
-from focuslab.errors import RequestError
+from focuslab.errors import RequestError, check_choices
 from focuslab.files import stem_of
 from focuslab.io import plate_of
 from focuslab.io.destination import sidecar_path
@@ -60,6 +60,7 @@ class AugmentRequest:
     format: Literal["same", "tiff", "ome-zarr"] = "same"
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.copies < 1:
             raise RequestError(f"At least one copy of every image is made, got {self.copies}.")
         if not 0 <= self.blur[0] <= self.blur[1] < float("inf"):

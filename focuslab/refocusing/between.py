@@ -191,7 +191,7 @@ def _level(
         z = stack.position(index, "Z")
         plan.note(f"The level of focal plane {z} is read with less than {UNSURE:.0%} certainty: say it if it is known.")
     plan.note("Levels were estimated: that both planes lie on the same side of focus could not be checked.")
-    return min(found.level_px, min(stack.plane_shape) / 2, estimates.largest), said.doubt_of(found)
+    return found.within(stack.plane_shape, estimates.model), said.doubt_of(found)
 
 
 def _renderer(

@@ -54,6 +54,10 @@ class LevelEstimate:
         """Whether the plane has structure."""
         return self.structure > SURE
 
+    def within(self, plane_shape: tuple[int, int], model: Model) -> float:
+        """Level, px, that can be undone: as read, but at most half of the plane (Y, X) and what a model knows."""
+        return min(self.level_px, min(plane_shape) / 2, model.card.levels_px[1])
+
 
 _NOTHING = LevelEstimate(0.0, 0.0)
 

@@ -212,7 +212,7 @@ def _plan_plane(
         return PlanePlan(index, None)
     if level is None:
         estimate = estimates.of(index, optics)
-        level = min(estimate.level_px, min(stack.plane_shape) / 2, estimates.largest)
+        level = estimate.within(stack.plane_shape, estimates.model)
         if estimate.found and level < estimate.level_px:
             plan.note(
                 f"The level that is read, {estimate.level_px:.1f} px, lies beyond what the model was trained for or "
@@ -291,8 +291,7 @@ class Estimates:
     """Estimated levels: one for each channel and focal plane, shared by all time points unless asked per frame."""
 
     def __init__(self, stack: FocalStack, model: Model, *, per_frame: bool = False) -> None:
-        self._stack, self._model, self._per_frame = stack, model, per_frame
-        self.largest = model.card.levels_px[1]
+        self.model, self._stack, self._per_frame = model, stack, per_frame
         self._known: dict[tuple[int, int, int], LevelEstimate] = {}
         self._seen: tuple[tuple[int, ...], list[NDArray[Any]]] | None = None
         self.differ: tuple[float, float] | None = None
@@ -304,7 +303,7 @@ class Estimates:
         if key not in self._known:
             few = sorted({int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)})
             frames = [own] if self._per_frame else few
-            votes = [estimate_level(self.windows(self._at(index, t)), self._model, optics) for t in frames]
+            votes = [estimate_level(self.windows(self._at(index, t)), self.model, optics) for t in frames]
             found = [v for v in votes if v.found] or votes
             levels = [v.level_px for v in found]
             if max(levels) - min(levels) > max(_ALIKE_PX, _ALIKE * min(levels)):

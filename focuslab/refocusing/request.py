@@ -7,9 +7,9 @@ A negative shift is sharper, a positive one blurrier.
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Literal, get_args
+from typing import Literal
 
-from focuslab.errors import CalibrationError, RequestError
+from focuslab.errors import CalibrationError, RequestError, check_choices
 from focuslab.optics import Optics
 from focuslab.refocusing.levels import LevelEstimate
 from focuslab.stack import FocalStack
@@ -77,8 +77,7 @@ class RefocusRequest:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
                 raise RequestError(f"{name} must be a finite number, got {value!r}.")
-        if self.way not in get_args(Way):
-            raise RequestError(f"way is one of {', '.join(get_args(Way))}, got {self.way!r}.")
+        check_choices(self)
         if self.way == "optics" and (self.sharpest or min(self.shift_um or 0.0, self.shift_px or 0.0) < 0):
             raise RequestError("Optics alone can only blur: ask for a shift above 0, or let the model do it.")
         if (self.doubt or 0.0) < 0:

@@ -192,8 +192,7 @@ class Session:
             windows = structured_windows(unmasked(stack), index)
             self._levels[key] = estimate_level(windows, engine.model, optics or Optics.nominal())
         estimate = self._levels[key]
-        largest = min(engine.model.card.levels_px[1], min(stack.plane_shape) / 2)
-        return LevelFound(index, min(estimate.level_px, largest), estimate, optics)
+        return LevelFound(index, estimate.within(stack.plane_shape, engine.model), estimate, optics)
 
     def _view(self, request: ViewRequest, engine: "Engine", known: list[LevelFound]) -> "tuple[LiveView, Tile, int]":
         """Live view of the planes, and the rectangle in its pixels."""

@@ -30,7 +30,8 @@ _THICK = 0.4
 _HAZY = 0.4  # share of specimens with light from far out of focus in their sharp image
 _ALIKE = 0.4  # share of those whose nuclei are the very same
 _PLAIN = 0.2  # share of fields with a few even, smooth-edged nuclei and nothing else
-_FAINT = 0.2  # share of planes with little light
+_FEW = 0.12  # share of planes of such nuclei in little light: noise drowns the edge that they are told by
+_FAINT = 0.2  # share of the others with little light
 _LITTLE = (40, 600)  # photons at their brightest structures
 _PARTS = [CURVES * len(TRIAL_LEVELS), FITS * (1 + len(TRIAL_LEVELS)), SPECTRUM_BINS, 2]
 _JITTER = 0.05  # of all evidence, so that the few planes are not learnt by heart
@@ -119,10 +120,11 @@ class Observations:
         depth = level * rng.uniform(0, 0.15) if rng.random() < _THICK else 0.0  # to either side of the middle
         slices = [abs(level + part * depth) for part in (-1, -0.5, 0, 0.5, 1)]
         outside = 0 if rng.random() < 0.5 else _MARGIN  # half of the planes are a whole image, mirrored at its edge
-        light = self._specimen(side + 2 * outside)
+        few = rng.random() < _FEW
+        light = plain_nuclei(side + 2 * outside, rng) if few else self._specimen(side + 2 * outside)
         haze = log_uniform(rng, 0.01, 0.5) if rng.random() < 0.4 else 0.0
         photons = log_uniform(rng, *ranges.photons)
-        if rng.random() < _FAINT:
+        if few or rng.random() < _FAINT:
             photons = log_uniform(rng, *_LITTLE)
             if rng.random() < 0.5:  # on a background that is brighter than they are: noise is even
                 haze = log_uniform(rng, 0.5, 10)

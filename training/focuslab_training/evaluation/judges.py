@@ -145,7 +145,7 @@ class LinearJudge:
     def estimate(self, field: Field, plane: int) -> tuple[float, float]:
         """Blur level of a plane, px, as read from the plane, and its doubt; 0 if there is no structure."""
         found = estimate_level([field.stack.plane((plane,))], self.model, field.optics)
-        return (min(found.level_px, self.card.levels_px[1]), found.doubt) if found.found else (0.0, 0.0)
+        return (found.within(field.stack.plane_shape, self.model), found.doubt) if found.found else (0.0, 0.0)
 
 
 class ReferenceJudge:
