@@ -53,7 +53,13 @@ class OutputError(FocusLabError, OSError):
 
 
 def check_choices(request: "DataclassInstance") -> None:
-    """See that each field of a request that is one of several words is one of them."""
+    """See that each field of a request that is one of several words is one of them.
+
+    Raises
+    ------
+    RequestError
+        If one is another, with the words that there are.
+    """
     for field in fields(request):
         words, value = get_args(field.type), getattr(request, field.name)
         if get_origin(field.type) is Literal and value not in words:
