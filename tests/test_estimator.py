@@ -10,7 +10,7 @@ from focuslab.models.estimator import LevelEstimator, safest_level
 from focuslab.models.evidence import TRIAL_LEVELS, gather_evidence
 from focuslab.models.spectrum import fit_spectrum, radial_power, radial_spectrum
 from focuslab.optics import Optics, defocus, phantom
-from focuslab.refocusing.levels import estimate_level
+from focuslab.refocusing.levels import estimate_level, how_sure
 
 
 def test_the_spectrum_of_noise_is_flat_and_that_of_structure_is_not() -> None:
@@ -157,3 +157,9 @@ def test_a_specimen_that_falls_as_a_power_is_told_its_level(optics: Optics, leve
     found = int(residual.argmin())
     assert levels[found] == pytest.approx(level, rel=0.1, abs=1.1)
     assert float(exponent[found]) == pytest.approx(-3.0, abs=0.3)
+
+
+def test_no_reading_is_told_as_certain() -> None:
+    assert how_sure(0.326) == "33% sure"
+    assert how_sure(0.9999) == "at least 99% sure"
+    assert how_sure(1.0, 0.62) == "at least 62% sure"

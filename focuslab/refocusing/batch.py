@@ -18,6 +18,7 @@ from focuslab.io.folders import written_name
 from focuslab.io.pattern import files_of_pattern, stack_of_files
 from focuslab.refocusing.engine import Engine
 from focuslab.refocusing.filling import DEFAULT_TILE
+from focuslab.refocusing.levels import how_sure
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.steps import refocus_steps
 from focuslab.stack import FocalStack
@@ -36,9 +37,6 @@ __all__ = [
     "summary",
     "unexpected",
 ]
-
-
-_SURE = 0.99  # no reading of a level is told to be surer
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +252,7 @@ def summary(provenance: dict[str, Any]) -> str:
     spread = f"{levels[0]:.1f}" if levels[0] == levels[-1] else f"{levels[0]:.1f} to {levels[-1]:.1f}"
     moved = f"{shifts[0]:+.1f}" if shifts[0] == shifts[-1] else f"{shifts[0]:+.1f} to {shifts[-1]:+.1f}"
     sure = [p["confidence"] for p in done if "confidence" in p]
-    least = "at least " if len(sure) > 1 or max(sure, default=0.0) > _SURE else ""
-    origin = done[0]["level"] + (f", {least}{min(*sure, _SURE):.0%} sure" if sure else "")
+    origin = done[0]["level"] + (f", {how_sure(*sure)}" if sure else "")
     text = f"{_counted(len(done))}, blur level {spread} px ({origin}), shift {moved} px"
     for count, what in ((provenance["saturated_pixels"], "saturated"), (provenance["darkened_pixels"], "cut off at 0")):
         text += f", {count} pixels {what}" if count else ""

@@ -18,9 +18,10 @@ from focuslab.optics import Optics
 from focuslab.refocusing.intensity import IntensityMap, finite, intensity_of
 from focuslab.refocusing.spots import without_spots
 
-__all__ = ["SURE", "LevelEstimate", "estimate_level", "measure_explanation", "measure_noise"]
+__all__ = ["SURE", "LevelEstimate", "estimate_level", "how_sure", "measure_explanation", "measure_noise"]
 
 SURE = 0.9  # odds of structure below which a plane is taken as empty
+_SUREST = 0.99  # no reading is told to be surer
 _SMALLEST = 16  # px of a window that says anything
 _READ = 3  # windows of a plane that are read
 _FAR = (12.0, 20.0)  # px of blur over which the PSF of a real microscope becomes another than that of the simulation
@@ -60,6 +61,12 @@ class LevelEstimate:
 
 
 _NOTHING = LevelEstimate(0.0, 0.0)
+
+
+def how_sure(*confidence: float) -> str:
+    """Confidence (0..1) of one or several readings in words: none is a certainty."""
+    least = "at least " if len(confidence) > 1 or confidence[0] > _SUREST else ""
+    return f"{least}{min(*confidence, _SUREST):.0%} sure"
 
 
 def estimate_level(windows: Sequence[NDArray[Any]], model: Model, optics: Optics) -> LevelEstimate:

@@ -144,8 +144,10 @@ class ShiftBox(QWidget):
         elif not sure.found:
             said = "No structure in this plane: its level is not known, Apply copies it unchanged."
         else:
-            certain = f"{sure.confidence:.0%} sure to a quarter of it"
-            said = f"Level estimated, {certain}; drawn with a doubt of {sure.doubt:.0%}."
+            from focuslab.refocusing.levels import how_sure
+
+            certain = how_sure(sure.confidence)
+            said = f"Level estimated, {certain} to a quarter of it; drawn with a doubt of {sure.doubt:.0%}."
         before = self.slider.value
         self._set_range()
         if self._to_sharpest:
