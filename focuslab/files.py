@@ -4,12 +4,13 @@ import contextlib
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 from focuslab.errors import OutputError
 
-__all__ = ["check_free", "file_name", "place_of", "state_of", "stem_of", "take_place"]
+__all__ = ["check_free", "drafted", "file_name", "make_folder", "place_of", "state_of", "stem_of", "take_place"]
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _CASE_MATTERS = sys.platform not in ("win32", "darwin")
@@ -62,6 +63,32 @@ def take_place(draft: Path, path: Path) -> None:
             return
         time.sleep(wait)
     draft.replace(path)
+
+
+@contextlib.contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """Path of a draft, to be written in a ``with``, that takes the place of a file once it is whole, or goes."""
+    draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        yield draft
+        take_place(draft, path)
+    finally:
+        with contextlib.suppress(OSError):  # its folder may be none
+            draft.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless they are there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
 
 
 def check_free(path: Path) -> None:

@@ -21,10 +21,11 @@ __all__ = ["cached_tensors", "keep_freed_memory"]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
-def keep_freed_memory(total: int, buffer: int) -> None:
+def keep_freed_memory(total: int = 2**28, buffer: int = 2**25) -> None:
     """Let this process keep what it frees, up to `total` bytes, in buffers of up to `buffer` bytes.
 
-    Other C libraries, and other systems, are left as they are.
+    It is for programs to call, not for a library: it holds for all that runs in the process. Other C libraries, and
+    other systems, are left as they are.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library

@@ -1,15 +1,17 @@
 """Pixels that need not be in memory: what FocusLab asks of an array, and what lazy ones have in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import EllipsisType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LazyPixels", "Pixels", "Region"]
+__all__ = ["PERCENTILES", "LazyPixels", "Pixels", "Region", "Reordered"]
 
 Region = tuple[slice, ...]
+PERCENTILES = (0.5, 99.9)  # of the counts of an image: its dark and its bright, 0 and 1 in normalised intensity
 
 
 class Pixels(Protocol):
@@ -72,6 +74,29 @@ class LazyPixels(ABC):
             else:
                 raise IndexError(f"Pixels of a file are taken by whole numbers and slices, got {i!r}: load them first.")
         return np.asarray(self._read(tuple(region))[tuple(then)], order="C")
+
+
+class Reordered(LazyPixels):
+    """View of the pixels of any array that is sliced as numpy's are, with its axes in another order.
+
+    Parameters
+    ----------
+    pixels
+        The array.
+    order
+        Which of its axes each axis of the view is.
+    """
+
+    def __init__(self, pixels: Pixels, order: Sequence[int]) -> None:
+        self._pixels, self._order = pixels, tuple(order)
+        self.shape = tuple(pixels.shape[i] for i in order)
+        self.dtype = np.dtype(pixels.dtype)
+
+    def _read(self, region: Region) -> NDArray[Any]:
+        inner = [slice(None)] * self.ndim
+        for at, part in zip(self._order, region, strict=True):
+            inner[at] = part
+        return np.asarray(self._pixels[tuple(inner)]).transpose(self._order)
 
 
 def _whole(index: Any, ndim: int) -> tuple[Any, ...]:

@@ -108,6 +108,7 @@ def test_mirror_pad_agrees_with_numpy(margin: float) -> None:
 def test_um_and_px_convert_back_and_forth(optics: Optics) -> None:
     assert optics.radius_px(4.0) == pytest.approx(3.58, abs=0.01)
     assert optics.radius_px(-4.0) == optics.radius_px(4.0)
+    assert optics.shift_px(-4.0) == -optics.shift_px(4.0) == -optics.radius_px(4.0)
     assert optics.defocus_um(optics.radius_px(7.3)) == pytest.approx(7.3)
     assert optics.sampling == pytest.approx(0.5 * 0.645 / 0.461)
     assert Optics.nominal().sampling == pytest.approx(0.6)

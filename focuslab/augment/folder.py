@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import focuslab
 from focuslab.augment.copies import AugmentRequest, Copy, Task, plan_copies
@@ -18,7 +17,7 @@ from focuslab.augment.sources import Companion, Source, find_sources, tables_of
 from focuslab.augment.work import Order, Result, carried_place, make_copies
 from focuslab.augment.workers import on_cluster, on_threads
 from focuslab.errors import ModelError, OutputError, RequestError
-from focuslab.files import take_place
+from focuslab.files import drafted, make_folder
 from focuslab.io import copy_plate, is_plate, plate_of
 from focuslab.io.ome_zarr import is_zarr
 from focuslab.models.zoo import bundled_cards
@@ -182,10 +181,7 @@ def augment_steps(
         If the disk is full: what is there is whole, and the same command goes on.
     """
     order = replace(order, destination=order.destination.absolute(), model=_placed(order.model))
-    try:
-        order.destination.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {order.destination} cannot be made: {error.strerror}.") from error
+    make_folder(order.destination)
     _sweep(order.destination)
     make = partial(make_copies, order=order)
     total, found = len(plan.tasks), {}
@@ -248,20 +244,13 @@ def _write(order: Order, plan: Plan, records: Sequence[dict[str, Any]]) -> None:
         "order": {"model": order.model, "device": order.device, "optics": order.optics, "reading": order.reading},
         "focuslab": focuslab.__version__,
     }
-    _whole(order.destination / MANIFEST, json.dumps({"run": run, "copies": list(records)}, indent=1) + "\n")
-    draft = order.destination / f".manifest.{uuid4().hex[:8]}.part"
-    with draft.open("w", newline="", encoding="utf-8") as file:
+    with drafted(order.destination / MANIFEST) as draft:
+        draft.write_text(json.dumps({"run": run, "copies": list(records)}, indent=1) + "\n", encoding="utf-8")
+    with drafted(order.destination / _TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(_COLUMNS)
         table.writerows([[_cell(record.get(name)) for name in _COLUMNS] for record in records])
-    take_place(draft, order.destination / _TABLE)
 
 
 def _cell(value: Any) -> Any:
     return " ".join("" if v is None else str(v) for v in value) if isinstance(value, list) else value
-
-
-def _whole(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-    draft.write_text(text, encoding="utf-8")
-    take_place(draft, path)

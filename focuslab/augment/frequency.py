@@ -19,6 +19,7 @@ from scipy import fft
 
 from focuslab.augment.transform import RandomTransform
 from focuslab.errors import ImageError, RequestError
+from focuslab.pixels import PERCENTILES
 
 __all__ = ["AmplitudePhaseRecombination", "FourierBasisNoise", "RecombinationParameters", "WaveParameters"]
 
@@ -170,7 +171,7 @@ class FourierBasisNoise(RandomTransform[WaveParameters]):
             k = min(channel, len(parameters.frequency) - 1)
             cycles = 1 / min(height, width) + parameters.frequency[k] * (0.5 - 1 / min(height, width))  # per px
             angle = parameters.angle[k]
-            low, high = np.percentile(image[channel], (0.5, 99.9))
+            low, high = np.percentile(image[channel], PERCENTILES)
             wave = np.cos(2 * np.pi * cycles * (x * np.cos(angle) + y * np.sin(angle)) - np.pi / 4)
             plane += parameters.strength[k] * (high - low) * wave
         return made

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ import focuslab
 from focuslab.augment.copies import Copy, Task
 from focuslab.augment.sources import Companion, Source, check_label
 from focuslab.errors import FocusLabError, ImageError, OutputError
-from focuslab.files import stem_of, take_place
+from focuslab.files import drafted, stem_of
 from focuslab.io import plate_of, writer_of
 from focuslab.io.destination import sidecar_path
 from focuslab.models.bundle import CARD, Model
@@ -200,6 +199,5 @@ def _carry(companion: Companion, task: Task, copy: Copy, order: Order) -> None:
     """Copy a file that goes with an image, whole or not at all, under the name of a copy and with its own endings."""
     target = order.destination / carried_place(companion, task.source, copy)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
-    shutil.copyfile(companion.path, draft)
-    take_place(draft, target)
+    with drafted(target) as draft:
+        shutil.copyfile(companion.path, draft)

@@ -19,7 +19,6 @@ __all__ = ["on_cluster", "on_threads"]
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 _AHEAD = 4  # tasks waiting per worker
-_KEPT = (2**28, 2**25)  # bytes that a worker of a cluster keeps once freed, and those of its buffers
 
 
 def on_threads(
@@ -88,5 +87,5 @@ def on_cluster(
 
 def _on_worker(function: Callable[[Task], Result], task: Task) -> Result:
     torch.set_num_threads(1)
-    keep_freed_memory(*_KEPT)  # Dask starts its workers with glibc set to give back everything above 64 KiB
+    keep_freed_memory()  # Dask starts its workers with glibc set to give back everything above 64 KiB
     return function(task)

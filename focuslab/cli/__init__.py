@@ -14,6 +14,7 @@ import focuslab
 from focuslab.cli import augment, between, demo, estimate, evaluate, export, gui, info, models, refocus, simulate, train
 from focuslab.cli.console import fail, out
 from focuslab.errors import FocusLabError
+from focuslab.memory import keep_freed_memory
 
 __all__ = ["app", "main"]
 
@@ -60,6 +61,7 @@ def main() -> None:
     """Run the command line."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # of a file on Windows, which may lack letters of names
         sys.stdout.reconfigure(errors="replace")
+    keep_freed_memory()
     try:
         app()
     except FocusLabError as error:

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from focuslab.cli import options as opt
 from focuslab.cli.console import follow, out
-from focuslab.errors import OutputError
+from focuslab.files import make_folder
+from focuslab.pixels import PERCENTILES
 
 __all__ = ["demo"]
 
@@ -28,10 +29,7 @@ def demo(
     from focuslab.refocusing import Engine, RefocusRequest, refocus_steps
     from focuslab.samples import sample as make
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    make_folder(folder)
     stack, truth = make(sample)
     source = write(folder / f"{sample}.ome.tif", stack, overwrite=True)
     began = time.monotonic()
@@ -43,7 +41,7 @@ def demo(
         writer.provenance = follow("refocusing", refocus_steps(stack, request, engine, writer.array))
     seconds = time.monotonic() - began
     result, sharp = read(target), truth.plane().astype(float)
-    low, high = np.percentile(sharp, (0.5, 99.9))
+    low, high = np.percentile(sharp, PERCENTILES)
     table = Table(
         "plane",
         "defocus",

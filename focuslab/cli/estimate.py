@@ -12,7 +12,7 @@ import typer
 from focuslab.cli import options as opt
 from focuslab.cli.console import errors, out, progress_bar
 from focuslab.errors import OutputError, RequestError
-from focuslab.files import take_place
+from focuslab.files import drafted, make_folder
 from focuslab.io import fields_of, is_plate
 from focuslab.io.destination import check_destination
 from focuslab.io.ome_zarr import is_zarr
@@ -63,7 +63,7 @@ def estimate(
     reader = load_model(model).to(choose_device(device))
     for path in (output, plate):
         if path is not None:
-            _make_folder(path.parent)
+            make_folder(path.parent)
             check_destination(path, overwrite=overwrite)
 
     def opened(path: Path) -> FocalStack:
@@ -119,20 +119,11 @@ def _kept(output: Path, columns: tuple[str, ...], rows: Sequence[object]) -> Ite
         raise
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
-
-
 def _write(path: Path, columns: tuple[str, ...], rows: Sequence[object]) -> None:
-    draft = path.with_name(f".{path.name}.part")
     try:
-        with draft.open("w", newline="", encoding="utf-8") as file:
+        with drafted(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(columns)
             table.writerows([getattr(row, name) for name in columns] for row in rows)
-        take_place(draft, path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error

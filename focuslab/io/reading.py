@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 
 from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, ImageError
@@ -27,7 +26,7 @@ from focuslab.io.ome_zarr import is_zarr, open_zarr
 from focuslab.io.plates import is_plate
 from focuslab.io.tiff_metadata import completed, imagej_calibration, ome_calibration, own_notes
 from focuslab.io.tiff_pixels import TiffPixels
-from focuslab.pixels import LazyPixels, Pixels, Region
+from focuslab.pixels import Pixels, Reordered
 from focuslab.stack import AXES, FocalStack
 
 __all__ = ["read"]
@@ -212,7 +211,7 @@ def _open(
         names = names.replace("S", "C")
     wanted = "".join(a for a in AXES if a in names)
     if wanted != names:
-        pixels = _Reordered(pixels, [names.index(a) for a in wanted])
+        pixels = Reordered(pixels, [names.index(a) for a in wanted])
     if len(series.shape) != len(wanted):
         raise ImageError(f"{path.name} has {len(series.shape)} dimensions, its axes {names!r} name {len(names)}.")
     calibration, family, provenance = _described(tiff, number, any_unit=pixel_size_um is not None)
@@ -273,18 +272,3 @@ def _ome_notes(xml: str) -> dict[str, Any]:
                     key = "provenance" if element.get("K") == "focuslab" else "calibration"
                     notes[key] = said if isinstance(said, dict) else {}
     return notes
-
-
-class _Reordered(LazyPixels):
-    """View of lazy pixels with its axes in another order, Y and X last."""
-
-    def __init__(self, pixels: Pixels, order: list[int]) -> None:
-        self._pixels, self._order = pixels, order
-        self.shape = tuple(pixels.shape[i] for i in order)
-        self.dtype = pixels.dtype
-
-    def _read(self, region: Region) -> NDArray[Any]:
-        inner = [slice(None)] * self.ndim
-        for at, part in zip(self._order, region, strict=True):
-            inner[at] = part
-        return np.asarray(self._pixels[tuple(inner)]).transpose(self._order)

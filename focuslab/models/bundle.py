@@ -4,7 +4,6 @@ The card says what the model is, what it was trained on and how far it may be tr
 weights, checked on load. Weights are float16 on disk and float32 in memory. Nothing is ever unpickled.
 """
 
-import contextlib
 import hashlib
 import json
 from copy import deepcopy
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from focuslab.errors import ModelError, OutputError
-from focuslab.files import take_place
+from focuslab.files import drafted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -116,18 +115,13 @@ def save_bundle(card: ModelCard, networks: "dict[str, nn.Module]", folder: str |
         for part, network in networks.items()
         for name, value in network.state_dict().items()
     }
-    drafts = {name: folder / f"{name}.part" for name in (WEIGHTS, CARD)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        drafts[WEIGHTS].write_bytes(save(weights))  # with the permissions of any other file
-        card = card.model_copy(update={"sha256": _sha256(drafts[WEIGHTS])})
-        drafts[CARD].write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        for name, draft in drafts.items():
-            take_place(draft, folder / name)
+        with drafted(folder / CARD) as said, drafted(folder / WEIGHTS) as kept:  # the weights take their place first
+            kept.write_bytes(save(weights))  # with the permissions of any other file
+            card = card.model_copy(update={"sha256": _sha256(kept)})
+            said.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        for draft in drafts.values():
-            with contextlib.suppress(OSError):  # the folder may be none
-                draft.unlink(missing_ok=True)
         raise OutputError(f"The model cannot be written to {folder}: {error.strerror or error}.") from error
     return card
 

@@ -148,6 +148,10 @@ class Optics(BaseModel):
         """Blur-disc radius in camera pixels of a plane `defocus_um` away from focus (even in its sign)."""
         return abs(defocus_um) * self._px_per_um
 
+    def shift_px(self, shift_um: float) -> float:
+        """Change of the blur level, camera pixels, for a change of defocus, um; negative towards focus, both."""
+        return math.copysign(self.radius_px(shift_um), shift_um)
+
     def defocus_um(self, radius_px: float) -> float:
         """Distance from focus in um at which the blur disc has `radius_px` camera pixels."""
         return radius_px / self._px_per_um

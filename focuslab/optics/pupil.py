@@ -106,8 +106,15 @@ def otf(kernel: Tensor, shape: tuple[int, int]) -> Tensor:
     -------
     Tensor (..., Y, X // 2 + 1), complex
         For use with `torch.fft.rfft2` of that shape.
+
+    Raises
+    ------
+    ValueError
+        If the kernel is larger than the image.
     """
     k = kernel.shape[-1]
+    if k > min(shape):
+        raise ValueError(f"An image of {shape} px cannot hold a kernel of {k} px: its far side would be cut off.")
     padded = torch.nn.functional.pad(kernel, (0, shape[1] - k, 0, shape[0] - k))
     return torch.fft.rfft2(torch.roll(padded, (-(k // 2), -(k // 2)), (-2, -1)))
 

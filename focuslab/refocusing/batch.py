@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from focuslab.errors import FocusLabError, ImageError, OutputError, RequestError
-from focuslab.files import place_of, state_of
+from focuslab.files import make_folder, place_of, state_of
 from focuslab.io import copy_plate, images_of, is_plate, plate_of, read, writer_of
 from focuslab.io.destination import sidecar_path
 from focuslab.io.folders import written_name
@@ -293,10 +293,7 @@ def _one(
 def _made(folder: Path) -> Iterator[None]:
     """Make a folder; if what follows fails, unmake what is new and empty of it."""
     fresh = [p for p in (folder, *folder.parents) if not p.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    make_folder(folder)
     try:
         yield
     except BaseException:

@@ -29,6 +29,7 @@ from focuslab.models.frontend import LADDER, exact_rungs, front_end
 from focuslab.models.latent import along_line
 from focuslab.models.networks import AutoencoderConfig
 from focuslab.optics import Optics, crop, mirror_pad
+from focuslab.pixels import PERCENTILES
 from focuslab.refocusing.levels import SURE
 from focuslab.samples import sample
 
@@ -141,7 +142,7 @@ def export_bioimageio(
     network.estimator.load_state_dict(model.estimator.state_dict())
     stack, _ = sample()
     plane = stack.plane((3,))[:_SIDE, :_SIDE].astype(np.float32)
-    low, high = np.percentile(plane, (0.5, 99.9))
+    low, high = np.percentile(plane, PERCENTILES)
     with torch.no_grad():
         normal = torch.from_numpy(((plane - low) / (high - low + 1e-6)).astype(np.float32))
         made = network.eval()(normal[None, None])
@@ -180,7 +181,9 @@ def _description(model: Model, arguments: dict[str, Any], folder: Path) -> Any:
         ),
     ]
     scale = zoo.ScaleRangeKwargs(
-        axes=[zoo.AxisId(a) for a in ("channel", "y", "x")], min_percentile=0.5, max_percentile=99.9
+        axes=[zoo.AxisId(a) for a in ("channel", "y", "x")],
+        min_percentile=PERCENTILES[0],
+        max_percentile=PERCENTILES[1],
     )
     return zoo.ModelDescr(
         name=f"FocusLab {card.name}",
@@ -245,6 +248,6 @@ The report of `focuslab evaluate` shows both for any focal stacks, beside classi
 def _cover(plane: Any, made: Any, path: Path) -> None:
     from PIL import Image
 
-    low, high = np.percentile(plane, (0.5, 99.9))
+    low, high = np.percentile(plane, PERCENTILES)
     pair = np.concatenate([(plane - low) / (high - low), made], 1)
     Image.fromarray((255 * np.clip(pair, 0, 1)).astype(np.uint8)).save(path)

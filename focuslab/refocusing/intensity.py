@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from focuslab.errors import ImageError
+from focuslab.pixels import PERCENTILES
 from focuslab.refocusing.sampling import sample_plane
 from focuslab.stack import FocalStack
 
@@ -23,7 +24,6 @@ _BUDGET = 4 << 20  # pixels of a stack that its intensity map is measured on
 _SEARCHED = 64 << 20  # pixels of a plane that are searched for light where those are all alike
 _WINDOW, _BLOCK = 128, 256  # px
 _PLANES = 8
-_DARK, _BRIGHT = 0.5, 99.9  # percentiles
 _ABOVE = 2.0  # normalised intensity that the brightest block has at most
 
 
@@ -97,11 +97,11 @@ def intensity_of(windows: Sequence[NDArray[Any]]) -> IntensityMap:
     sample = np.concatenate(parts) if parts else np.empty(0)
     if sample.size == 0:
         raise ImageError("The image holds no finite pixel in the sampled area.")
-    dark, bright = (float(v) for v in np.percentile(sample, (_DARK, _BRIGHT)))
+    dark, bright = (float(v) for v in np.percentile(sample, PERCENTILES))
     if bright <= dark:  # a few bright pixels on a constant ground
         return IntensityMap(float(sample.min()), float(sample.max()))
     blocks = [values for w in windows for block in _blocks(w) if (values := _finite_values(block)).size]
-    peak = max(float(np.percentile(values, _BRIGHT)) for values in blocks)
+    peak = max(float(np.percentile(values, PERCENTILES[1])) for values in blocks)
     return IntensityMap(dark, max(bright, dark + (peak - dark) / _ABOVE))
 
 

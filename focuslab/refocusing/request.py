@@ -151,5 +151,5 @@ class RefocusRequest:
         if self.sharpest:
             return -level_px
         if self.shift_um is not None:
-            return math.copysign(optics.radius_px(self.shift_um), self.shift_um)
+            return optics.shift_px(self.shift_um)
         return self.shift_px or 0.0

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from focuslab.calibration import Calibration
 from focuslab.errors import CalibrationError, FocusLabError, ImageError
+from focuslab.pixels import Reordered
 from focuslab.stack import FocalStack
 
 __all__ = ["NUMBERS", "LayerImage", "axes_of", "image_layers", "read_layer"]
@@ -143,11 +144,12 @@ def read_layer(
     if layer.rgb and "C" in axes:
         raise ImageError("A colour picture with a channel axis cannot be told apart: split its colours first.")
     target = "".join(a for a in "TCZYX" if a in own)
-    pixels = data if own == target else _Sorted(data, own, target)
     if np.dtype(data.dtype) == bool:
         raise ImageError("This layer holds a mask, not intensities: choose the image it was made from.")
     calibration, sources = _calibration(layer, axes, typed or {})
-    stack = FocalStack(pixels if isinstance(pixels, np.ndarray | _Sorted) else _Lazy(pixels), target, calibration)
+    plain = own == target and isinstance(data, np.ndarray)
+    pixels = data if plain else Reordered(data, [own.index(a) for a in target])
+    stack = FocalStack(pixels, target, calibration)
     return LayerImage(stack, axes, guessed, sources)
 
 
@@ -276,28 +278,3 @@ def _said_by(path: Path, modified_ns: int, size: int) -> dict[str, Any]:
         return read(path, rgb="per-channel").calibration.model_dump()
     except (FocusLabError, OSError):
         return {}
-
-
-class _Lazy:
-    """Pixels of any array that is sliced like numpy, read when asked for."""
-
-    def __init__(self, data: Any) -> None:
-        self._data, self.shape, self.dtype = data, tuple(data.shape), np.dtype(data.dtype)
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        return np.asarray(self._data[index])
-
-
-class _Sorted:
-    """Pixels of an array with its axes in another order."""
-
-    def __init__(self, data: Any, own: str, target: str) -> None:
-        self._data, self._own, self._target = data, own, target
-        self.shape = tuple(data.shape[own.index(a)] for a in target)
-        self.dtype = np.dtype(data.dtype)
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        at = dict(zip(self._target, index, strict=False))
-        part = np.asarray(self._data[tuple(at.get(a, slice(None)) for a in self._own)])
-        left = [a for a in self._own if not isinstance(at.get(a, slice(None)), int | np.integer)]
-        return part.transpose([left.index(a) for a in self._target if a in left])

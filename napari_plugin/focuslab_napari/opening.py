@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from focuslab.pixels import PERCENTILES
 from focuslab.stack import FocalStack
 from focuslab_napari.channel_looks import show_channels
 
@@ -70,7 +71,7 @@ def _contrast(stack: FocalStack, channel: int = 0) -> tuple[float, float]:
     y, x = (max((n - _SIDE) // 2, 0) for n in stack.plane_shape)
     values = np.asarray(stack.array[(*middle, slice(y, y + _SIDE), slice(x, x + _SIDE))])
     values = values[np.isfinite(values)]
-    low, high = np.percentile(values, (0.5, 99.9)) if values.size else (0.0, 1.0)
+    low, high = np.percentile(values, PERCENTILES) if values.size else (0.0, 1.0)
     return float(low), float(max(high, low + 1e-6))
 
 

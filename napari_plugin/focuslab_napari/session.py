@@ -36,7 +36,7 @@ class Move:
     def position(self, facts: "PlaneFacts", bins: int = 1) -> float:
         """Position as a live view of binned pixels takes it."""
         if self.unit == "um":
-            return facts.optics.radius_px(self.value) * (1 if self.value > 0 else -1)
+            return facts.optics.shift_px(self.value)
         return self.value / bins if self.unit == "px" else self.value
 
 

@@ -172,7 +172,7 @@ class ShiftBox(QWidget):
 
     def _px(self, shown: float) -> float:
         """Shift of the slider in px of blur."""
-        return shown if self.optics is None else math.copysign(self.optics.radius_px(abs(shown)), shown)
+        return shown if self.optics is None else self.optics.shift_px(shown)
 
     def _shown(self, level_px: float) -> float:
         return level_px if self.optics is None else self.optics.defocus_um(level_px)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from focuslab.optics.optics import Optics
+from focuslab.pixels import PERCENTILES
 from focuslab_napari.applying import Application, apply_steps
 from focuslab_napari.jobs import JobBar
 from focuslab_napari.results import put_result
@@ -78,7 +79,7 @@ def _against_sharper(asked: Application, plane: Any, made: Any) -> list[str]:
     if sharpest == index:
         return []
     truth = finite(stack.plane(sharpest), keep_nan=True).astype(np.float64)
-    low, high = np.percentile(truth, (0.5, 99.9))
+    low, high = np.percentile(truth, PERCENTILES)
     scores = [
         (psnr(image, truth, data_range=high - low), ssim(image, truth, data_range=high - low))
         for image in (np.asarray(plane, np.float64), np.asarray(made, np.float64))
@@ -103,7 +104,7 @@ def baseline_steps(asked: Application, level_px: float) -> Generator[Any, None, 
     stack = asked.image.stack
     optics = stack.optics(stack.position(asked.index, "C")) or Optics.nominal()
     plane = stack.plane(asked.index).astype(np.float32)
-    dark, bright = (float(v) for v in np.percentile(plane[np.isfinite(plane)], (0.5, 99.9)))
+    dark, bright = (float(v) for v in np.percentile(plane[np.isfinite(plane)], PERCENTILES))
     light = np.nan_to_num((plane - dark) / max(bright - dark, 1e-6)).astype(np.float32)
     kernel = psf(optics, optics.defocus_um(level_px))[0]
     times = next(times for level, times in _ITERATIONS if level_px <= level)

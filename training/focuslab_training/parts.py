@@ -85,11 +85,7 @@ def train_part(
     def tell(progress: Report) -> None:
         report(TrainingProgress(part, progress.done, progress.step, progress.seconds_left, progress.figures))
 
-    place = choose_device(machines.device)
-    if place.index is not None and machines.devices > 1:
-        raise RequestError(
-            f"{machines.device} is one device, --devices asks for {machines.devices}: give --device {place.type}."
-        )
+    place = _place(machines)
     here = _own(place) if place.type == "cuda" and not recipe.workers else None  # workers have no GPU
     training = _with_copies(dataset.source(part, "train", here), network, here, recipe.echo)
     validation = None
@@ -102,43 +98,10 @@ def train_part(
     callbacks.append(WeightAveraging(avg_fn=average_of(recipe.average)))
     stop = Stop(folder.parent)
     callbacks.append(stop)
+    streams = StreamModule(training, validation, validation_batches=recipe.validation_batches, workers=recipe.workers)
     with _quiet(), _interruptible(stop):
-        trainer = pl.Trainer(
-            accelerator="gpu" if place.type == "cuda" else place.type,
-            devices=[place.index] if place.index is not None else _count(place, machines),
-            num_nodes=machines.nodes,
-            strategy=_strategy(place, machines),
-            precision="bf16-mixed" if choose_precision(recipe.precision, place) == torch.bfloat16 else "32-true",
-            max_epochs=-1,
-            val_check_interval=recipe.validate_every if validation else None,
-            check_val_every_n_epoch=None if validation else 1,
-            limit_val_batches=recipe.validation_batches if validation else 0,
-            num_sanity_val_steps=0,
-            gradient_clip_val=recipe.clip,
-            logger=TensorBoardLogger(str(folder), name="", version=""),
-            callbacks=callbacks,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-        streams = StreamModule(
-            training,
-            validation,
-            validation_batches=recipe.validation_batches,
-            workers=recipe.workers,
-        )
-        last = checkpoints.newest if resume else None
-        if last is not None:
-            _check_whole(last)
-        try:
-            trainer.fit(system, streams, ckpt_path=last, weights_only=True if last else None)
-        except (RuntimeError, KeyError) as error:
-            if last is not None and ("state_dict" in str(error) or "size mismatch" in str(error)):
-                raise ModelError(
-                    f"The checkpoint {last} does not belong to this recipe: resume with the recipe that it was made by."
-                ) from error
-            raise
+        trainer = _trainer(recipe, place, machines, folder, callbacks, validates=validation is not None)
+        _fit(trainer, system, streams, checkpoints.newest if resume else None)
     if (recipe.patience is not None or stop.seen) and checkpoints.best.is_file():
         best = torch.load(checkpoints.best, map_location="cpu", weights_only=True)["state_dict"]
         system.load_state_dict(best)
@@ -146,6 +109,45 @@ def train_part(
     if not stop.seen:  # however early it ended, there is no more to be done
         tell(Report(1.0, trainer.global_step, 0.0, curve.told))
     return stop.seen
+
+
+def _trainer(
+    recipe: Recipe, place: torch.device, machines: Machines, folder: Path, callbacks: list[Callback], *, validates: bool
+) -> pl.Trainer:
+    """Lightning, without what is done by the callbacks."""
+    return pl.Trainer(
+        accelerator="gpu" if place.type == "cuda" else place.type,
+        devices=[place.index] if place.index is not None else _count(place, machines),
+        num_nodes=machines.nodes,
+        strategy=_strategy(place, machines),
+        precision="bf16-mixed" if choose_precision(recipe.precision, place) == torch.bfloat16 else "32-true",
+        max_epochs=-1,
+        val_check_interval=recipe.validate_every if validates else None,
+        check_val_every_n_epoch=None if validates else 1,
+        limit_val_batches=recipe.validation_batches if validates else 0,
+        num_sanity_val_steps=0,
+        gradient_clip_val=recipe.clip,
+        logger=TensorBoardLogger(str(folder), name="", version=""),
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _fit(trainer: pl.Trainer, system: System, streams: StreamModule, last: Path | None) -> None:
+    """Train to the end, from a checkpoint if there is one."""
+    if last is not None:
+        _check_whole(last)
+    try:
+        trainer.fit(system, streams, ckpt_path=last, weights_only=True if last else None)
+    except (RuntimeError, KeyError) as error:
+        if last is not None and ("state_dict" in str(error) or "size mismatch" in str(error)):
+            raise ModelError(
+                f"The checkpoint {last} does not belong to this recipe: resume with the recipe that it was made by."
+            ) from error
+        raise
 
 
 def _check_whole(checkpoint: Path) -> None:
@@ -165,6 +167,16 @@ def _with_copies(source: Any, network: nn.Module, device: torch.device | None, e
         return source
     copies = CopySource(source, physics=network.config.copies > 0, device=device)
     return Echo(copies, echo) if echo > 1 else copies
+
+
+def _place(machines: Machines) -> torch.device:
+    """Kind of device, or the one that was named."""
+    place = choose_device(machines.device)
+    if place.index is not None and machines.devices > 1:
+        raise RequestError(
+            f"{machines.device} is one device, --devices asks for {machines.devices}: give --device {place.type}."
+        )
+    return place
 
 
 def _own(place: torch.device) -> torch.device:

@@ -10,8 +10,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from focuslab.errors import ModelError, OutputError, RequestError
-from focuslab.files import take_place
+from focuslab.errors import ModelError, RequestError
+from focuslab.files import drafted, make_folder
 from focuslab.memory import keep_freed_memory
 from focuslab.models.autoencoder import LinearLatentAutoencoder
 from focuslab.models.bundle import CARD, ModelCard, save_bundle
@@ -86,47 +86,22 @@ def train(
     """
     machines = machines or Machines()
     work = output / "training"
-    begun = any(work.rglob("*.ckpt"))
-    if begun and not resume:
-        raise RequestError(f"{output} holds a training run: continue it with --resume, or name another folder.")
-    if (output / CARD).exists() and not (resume and begun):
-        ended = "a model, but no run to continue" if resume else "a model already"
-        raise RequestError(f"{output} holds {ended}: name another folder, or take it away first.")
-    if resume:
-        _check_same(recipe, work / RECIPE)
-    if machines.nodes > 1 and not any(name in os.environ for name in _LAUNCHED):
-        raise RequestError(
-            f"{machines.nodes} machines are asked for, and nothing says which of them this is: start the command on "
-            f"all of them by torchrun, SLURM or MPI, or set NODE_RANK (0 to {machines.nodes - 1}) and MASTER_ADDR."
-        )
-    if recipe.batch < machines.devices * machines.nodes:
-        raise RequestError(
-            f"A batch of {recipe.batch} cannot be shared by {machines.devices * machines.nodes} processes."
-        )
+    begun = _check_output(recipe, output, work, resume)
+    _check_machines(recipe, machines)
     with contextlib.suppress(OSError):  # of an earlier run; whoever stops this one does it from now on
         (work / STOP).unlink(missing_ok=True)
     keep_freed_memory(*KEPT)
     pl.seed_everything(recipe.seed, verbose=False)
-    kept = Split.of(output) if resume else None
-    if begun and kept is None:
-        raise RequestError(
-            f"{output} holds a training run, but not its {SPLIT_FILE}: what it must not be validated on is not known. "
-            "Bring the file back, or begin anew in another folder."
-        )
-    dataset = open_data(recipe, data, kept)
+    dataset = open_data(recipe, data, Split.of(output) if resume else None)
     if notes is not None:
         new = () if begun or not resume else (f"{output} holds no training run to continue: a new one begins.",)
         for sentence in (*new, *(f"left out: {skipped}" for skipped in dataset.skipped), *dataset.fitted):
             notes(sentence)
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {output} cannot be made: {error.strerror}.") from error
+    make_folder(work)
     if _leads():  # of several processes one writes
         dataset.split.write(output)
-        draft = work / f".{RECIPE}.part"
-        draft.write_text(recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        take_place(draft, work / RECIPE)
+        with drafted(work / RECIPE) as draft:
+            draft.write_text(recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
     networks = _networks(recipe)
     card = written = model_card(recipe, dataset)
     steps: dict[str, int] = {}
@@ -156,6 +131,37 @@ def _leads() -> bool:
     """Whether this is the first of all processes: of its machine, and that the first machine."""
     machine = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     return getattr(rank_zero_only, "rank", 0) == 0 and machine == "0"
+
+
+def _check_output(recipe: Recipe, output: Path, work: Path, resume: bool) -> bool:
+    """Refuse a folder that holds what is not to be lost or cannot be gone on with; whether a run has begun there."""
+    begun = any(work.rglob("*.ckpt"))
+    if begun and not resume:
+        raise RequestError(f"{output} holds a training run: continue it with --resume, or name another folder.")
+    if (output / CARD).exists() and not begun:
+        ended = "a model, but no run to continue" if resume else "a model already"
+        raise RequestError(f"{output} holds {ended}: name another folder, or take it away first.")
+    if resume:
+        _check_same(recipe, work / RECIPE)
+    if begun and Split.of(output) is None:
+        raise RequestError(
+            f"{output} holds a training run, but not its {SPLIT_FILE}: what it must not be validated on is not known. "
+            "Bring the file back, or begin anew in another folder."
+        )
+    return begun
+
+
+def _check_machines(recipe: Recipe, machines: Machines) -> None:
+    """Refuse machines that do not know of each other, and more processes than a batch can be shared by."""
+    if machines.nodes > 1 and not any(name in os.environ for name in _LAUNCHED):
+        raise RequestError(
+            f"{machines.nodes} machines are asked for, and nothing says which of them this is: start the command on "
+            f"all of them by torchrun, SLURM or MPI, or set NODE_RANK (0 to {machines.nodes - 1}) and MASTER_ADDR."
+        )
+    if recipe.batch < machines.devices * machines.nodes:
+        raise RequestError(
+            f"A batch of {recipe.batch} cannot be shared by {machines.devices * machines.nodes} processes."
+        )
 
 
 def _check_same(recipe: Recipe, path: Path) -> None:

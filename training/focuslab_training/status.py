@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from focuslab.files import take_place
+from focuslab.files import drafted
 
 __all__ = ["ORDER", "STOP", "State", "TrainingStatus"]
 
@@ -132,7 +132,5 @@ class _Keeper:
     def write(self) -> None:
         """Write the file, never half of it; a full disk is no reason to end a run."""
         if self.lead:
-            draft = self.folder / f"{_FILE}.part"
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), drafted(self.folder / _FILE) as draft:
                 draft.write_text(json.dumps(asdict(self.status)), encoding="utf-8")
-                take_place(draft, self.folder / _FILE)

@@ -23,6 +23,7 @@ from focuslab.errors import ImageError, RequestError
 from focuslab.io import images_of, read, well_of
 from focuslab.io.pattern import files_of_pattern, stack_of_files, well_in
 from focuslab.optics import Optics
+from focuslab.pixels import LazyPixels, Region
 from focuslab.refocusing.screen import Wells
 from focuslab.simulation import simulate_stack
 from focuslab.stack import FocalStack
@@ -148,7 +149,7 @@ def _imaged(specimen: Specimen, pixels: "_Simulated", said: Calibration) -> Foca
     return FocalStack(pixels, "ZYX", said)
 
 
-class _Simulated:
+class _Simulated(LazyPixels):
     """Pixels of a simulated focal stack, made when they are first asked for."""
 
     def __init__(
@@ -157,8 +158,8 @@ class _Simulated:
         self._made = (specimen, optics, tuple(distances), source.photons, source.read_noise, seed)
         self.shape, self.dtype = (len(distances), *specimen.shape), np.dtype(np.uint16)
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        return _simulate(self)[index]
+    def _read(self, region: Region) -> NDArray[Any]:
+        return _simulate(self)[region]
 
     def make(self) -> NDArray[np.uint16]:
         specimen, optics, distances, photons, read_noise, seed = self._made

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from focuslab.models.evidence import CURVES, FITS, SPECTRUM_BINS, TRIAL_LEVELS, Evidence, gather_evidence
 from focuslab.optics import Optics, camera_otf, mirror_pad
+from focuslab.pixels import PERCENTILES
 from focuslab_training.data.draws import draw_level, draw_optics, log_uniform
 from focuslab_training.data.simulation import expose
 from focuslab_training.data.specimens import SpecimenPool
@@ -185,5 +186,5 @@ def plain_nuclei(size: int, rng: np.random.Generator) -> Tensor:
 
 def normalise(plane: Tensor) -> Tensor:
     """Plane with its 0.5th percentile at 0 and its 99.9th at 1, as the engine does."""
-    dark, bright = torch.quantile(plane.flatten()[:: max(plane.numel() // 100_000, 1)], torch.tensor([0.005, 0.999]))
+    dark, bright = torch.quantile(plane.flatten()[:: max(plane.numel() // 100_000, 1)], torch.tensor(PERCENTILES) / 100)
     return (plane - dark) / (bright - dark).clamp(min=1e-6)

@@ -21,6 +21,7 @@ from torch import Tensor
 from focuslab.models.frontend import PhysicsFrontEnd, bracket, exact_rungs
 from focuslab.models.wiener import sharpest
 from focuslab.optics import Optics, camera_otf, otf, psf
+from focuslab.pixels import PERCENTILES
 from focuslab_training.data.batches import MARGIN, PlaneBatch, Situation
 from focuslab_training.data.draws import draw_level, draw_optics, draw_real, log_uniform
 from focuslab_training.data.specimens import SpecimenPool
@@ -156,7 +157,7 @@ class Simulator:
             target = target + situation.target / situation.given[0] * (planes[0] - clean[0])
         inner = slice(MARGIN, MARGIN + self.crop)
         seen = planes[0][..., inner, inner].flatten(1)[:, ::3]
-        dark, bright = torch.quantile(seen, torch.tensor([0.005, 0.999], device=seen.device), dim=1).view(
+        dark, bright = torch.quantile(seen, torch.tensor(PERCENTILES, device=seen.device) / 100, dim=1).view(
             2, -1, 1, 1, 1
         )
         brightness = torch.tensor([math.exp(0.4 * rng.standard_normal()) for rng in randoms], dtype=torch.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from focuslab.errors import ModelError, RequestError
-from focuslab.files import take_place
+from focuslab.files import drafted
 from focuslab.models.zoo import bundled_cards
 from focuslab_training.sections import SplitRule
 
@@ -44,9 +44,8 @@ class Split:
     def write(self, folder: Path) -> None:
         """Write `split.json` into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{SPLIT_FILE}.part"
-        draft.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        take_place(draft, folder / SPLIT_FILE)
+        with drafted(folder / SPLIT_FILE) as draft:
+            draft.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def of_model(cls, name_or_path: str) -> "Split | None":

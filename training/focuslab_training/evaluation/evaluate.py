@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from focuslab.errors import OutputError, RequestError
+from focuslab.files import make_folder
 from focuslab_training.data.field import Field
 from focuslab_training.data.gather import Gathered
 from focuslab_training.data.split import Split
@@ -123,10 +124,7 @@ def evaluate(
             raise RequestError(f"{short[0]} has {told}: a line of codes needs three planes, and blur.")
         chosen = [f for f in chosen if f.name not in short]
         about = f"{about} Left out: {', '.join(short)}, with {told}.".strip()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    make_folder(folder)
     results = []
     for i, field in enumerate(chosen):
         results.append(
