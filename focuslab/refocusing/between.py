@@ -15,27 +15,21 @@ from typing import Any
 from focuslab.errors import RequestError
 from focuslab.models.latent import between_codes
 from focuslab.optics import Optics
+from focuslab.refocusing.checks import check_blur, check_sharpening, check_size
 from focuslab.refocusing.engine import Engine, PlaneFacts
 from focuslab.refocusing.filling import DEFAULT_TILE, Drawn, Render, Tally, fill, provenance_of
 from focuslab.refocusing.intensity import IntensityMap, measure_map
+from focuslab.refocusing.levels import Estimates
 from focuslab.refocusing.masks import unmasked
-from focuslab.refocusing.plan import (
-    UNSURE,
-    Estimates,
-    StackPlan,
-    check_blur,
-    check_sharpening,
-    check_size,
-    known_optics,
-    plane_facts,
-    tell_uncalibrated,
-)
+from focuslab.refocusing.plan import UNSURE, StackPlan, known_optics, plane_facts, tell_uncalibrated
 from focuslab.refocusing.progress import Progress
 from focuslab.refocusing.request import RefocusRequest
 from focuslab.refocusing.tiling import Tile, read_region
 from focuslab.stack import FocalStack
 
 __all__ = ["between_steps"]
+
+_Two = tuple[float | None, float | None]  # levels of the two planes
 
 
 def between_steps(
@@ -46,8 +40,8 @@ def between_steps(
     engine: Engine,
     out: Any,
     *,
-    levels_px: tuple[float | None, float | None] | None = None,
-    levels_um: tuple[float | None, float | None] | None = None,
+    levels_px: _Two | None = None,
+    levels_um: _Two | None = None,
     focus_plane: int | None = None,
     doubt: float | None = None,
     optics: Optics | None = None,
@@ -86,22 +80,10 @@ def between_steps(
         Provenance.
     """
     _check(stack, plane_a, plane_b, t)
-    for two in (levels_px, levels_um):
-        if two is not None and (not isinstance(two, Sequence) or len(two) != 2):
-            raise RequestError(f"Two planes have two levels, of a and of b, got {two!r}.")
     nearer, other = (plane_a, plane_b) if t <= 0.5 else (plane_b, plane_a)  # what is not known is the nearer plane's
     view, beside, seen = stack.take(Z=nearer), stack.take(Z=other), unmasked(stack)
     every = known_optics(stack, optics)
-    said = [
-        RefocusRequest(
-            shift_px=0.0,
-            level_px=levels_px[i] if levels_px else None,
-            level_um=levels_um[i] if levels_um else None,
-            focus_plane=focus_plane,
-            doubt=doubt,
-        )
-        for i in range(2)
-    ]
+    said = _two_requests(levels_px, levels_um, focus_plane, doubt)
     for one in said:
         one.check(stack, every)
     z_axis = stack.axes.index("Z")
@@ -136,12 +118,9 @@ def between_steps(
             for e, (level, doubt) in zip(ends, known, strict=True)
         ]
         target = levels[0] + t * (levels[1] - levels[0])
-        if target < -1e-6:
-            plan.note(f"Extrapolated: t = {t:g} lies {-target:.1f} px beyond the sharpest image.")
         check_blur(stack, target)
         check_sharpening(max(levels), target)
-        if target > engine.model.card.levels_px[1]:
-            plan.note(f"Extrapolated: a blur of {target:.1f} px lies outside the trained range.")
+        _tell_range(plan, t, target, engine.model.card.levels_px[1])
         render = _renderer(seen, index, ends, facts, t, target, engine)
         for count in fill(out, view, index, render, tally, plan, keep_nan=keep_nan, beside=[beside]):
             done += count
@@ -169,6 +148,33 @@ def _check(stack: FocalStack, a: int, b: int, t: float) -> None:
     if not math.isfinite(t):
         raise RequestError(f"t must be a finite number, got {t}.")
     check_size(stack)
+
+
+def _two_requests(
+    levels_px: _Two | None, levels_um: _Two | None, focus_plane: int | None, doubt: float | None
+) -> list[RefocusRequest]:
+    """What is said of the level of each of the two planes, as of a plane that is to be refocused."""
+    for two in (levels_px, levels_um):
+        if two is not None and (not isinstance(two, Sequence) or len(two) != 2):
+            raise RequestError(f"Two planes have two levels, of a and of b, got {two!r}.")
+    return [
+        RefocusRequest(
+            shift_px=0.0,
+            level_px=levels_px[i] if levels_px else None,
+            level_um=levels_um[i] if levels_um else None,
+            focus_plane=focus_plane,
+            doubt=doubt,
+        )
+        for i in range(2)
+    ]
+
+
+def _tell_range(plan: StackPlan, t: float, target_px: float, largest_px: float) -> None:
+    """Say where the line is followed beyond the sharpest image, or beyond what the model was trained for."""
+    if target_px < -1e-6:
+        plan.note(f"Extrapolated: t = {t:g} lies {-target_px:.1f} px beyond the sharpest image.")
+    if target_px > largest_px:
+        plan.note(f"Extrapolated: a blur of {target_px:.1f} px lies outside the trained range.")
 
 
 def _level(

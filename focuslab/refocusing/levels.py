@@ -16,9 +16,19 @@ from focuslab.models.explain import Explanation, explain
 from focuslab.models.frontend import noise_sigma
 from focuslab.optics import Optics
 from focuslab.refocusing.intensity import IntensityMap, finite, intensity_of
+from focuslab.refocusing.sampling import structured_windows
 from focuslab.refocusing.spots import without_spots
+from focuslab.stack import FocalStack
 
-__all__ = ["SURE", "LevelEstimate", "estimate_level", "how_sure", "measure_explanation", "measure_noise"]
+__all__ = [
+    "SURE",
+    "Estimates",
+    "LevelEstimate",
+    "estimate_level",
+    "how_sure",
+    "measure_explanation",
+    "measure_noise",
+]
 
 SURE = 0.9  # odds of structure below which a plane is taken as empty
 _SUREST = 0.99  # no reading is told to be surer
@@ -26,6 +36,8 @@ _SMALLEST = 16  # px of a window that says anything
 _READ = 3  # windows of a plane that are read
 _FAR = (12.0, 20.0)  # px of blur over which the PSF of a real microscope becomes another than that of the simulation
 _FAR_DOUBT = 0.05  # least relative error to be expected beyond, however sure a reading is that knows the latter
+_FRAMES = 4  # time points that vote on the level of a plane
+_ALIKE, _ALIKE_PX = 0.5, 2.0  # differences of their levels, relative and px, that are no change
 _WORTH = 0.5  # of the highest contrast: a window with less has little in it, and says nothing of blur
 
 
@@ -141,3 +153,43 @@ def _most_structured(windows: list[NDArray[Any]]) -> list[NDArray[Any]]:
 def _contrast(window: NDArray[Any]) -> float:
     """Standard deviation of the square root, in which noise is even."""
     return float(np.std(np.sqrt(np.maximum(window, 0))))
+
+
+class Estimates:
+    """Estimated levels: one for each channel and focal plane, shared by all time points unless asked per frame."""
+
+    def __init__(self, stack: FocalStack, model: Model, *, per_frame: bool = False) -> None:
+        self.model, self._stack, self._per_frame = model, stack, per_frame
+        self._known: dict[tuple[int, int, int], LevelEstimate] = {}
+        self._seen: tuple[tuple[int, ...], list[NDArray[Any]]] | None = None
+        self.differ: tuple[float, float] | None = None
+
+    def of(self, index: tuple[int, ...], optics: Optics) -> LevelEstimate:
+        """Level of a plane: its own, or that of up to four of its time points together."""
+        stack, own = self._stack, self._stack.position(index, "T") if self._per_frame else 0
+        key = (stack.position(index, "C"), stack.position(index, "Z"), own)
+        if key not in self._known:
+            few = sorted({int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)})
+            frames = [own] if self._per_frame else few
+            votes = [estimate_level(self.windows(self._at(index, t)), self.model, optics) for t in frames]
+            found = [v for v in votes if v.found] or votes
+            levels = [v.level_px for v in found]
+            if max(levels) - min(levels) > max(_ALIKE_PX, _ALIKE * min(levels)):
+                self.differ = min(levels), max(levels)
+            self._known[key] = LevelEstimate(
+                float(np.median(levels)),
+                float(np.median([v.structure for v in found])),
+                float(np.median([v.confidence for v in found])),
+                float(np.median([v.doubt for v in found])),
+            )
+        return self._known[key]
+
+    def windows(self, index: tuple[int, ...]) -> list[NDArray[Any]]:
+        """Parts of a plane that say most of it; those of the last one are kept, to search them for masks takes time."""
+        if self._seen is None or self._seen[0] != index:
+            self._seen = index, structured_windows(self._stack, index)
+        return self._seen[1]
+
+    def _at(self, index: tuple[int, ...], frame: int) -> tuple[int, ...]:
+        axes = self._stack.axes
+        return (frame, *index[1:]) if axes.startswith("T") else index

@@ -4,43 +4,33 @@ from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from focuslab.errors import ImageError, RequestError
 from focuslab.models.bundle import Model
-from focuslab.models.frontend import LADDER
 from focuslab.optics import Optics
+from focuslab.refocusing.checks import check_blur, check_sharpening, check_size
 from focuslab.refocusing.engine import PlaneFacts
 from focuslab.refocusing.intensity import IntensityMap, measure_map
-from focuslab.refocusing.levels import LevelEstimate, estimate_level, measure_explanation
+from focuslab.refocusing.levels import Estimates, LevelEstimate, measure_explanation
 from focuslab.refocusing.request import RefocusRequest
-from focuslab.refocusing.sampling import contrast, saturated, structured_windows
+from focuslab.refocusing.sampling import contrast, saturated
 from focuslab.stack import FocalStack
 
 __all__ = [
     "UNSURE",
-    "Estimates",
     "PlanePlan",
     "StackPlan",
-    "check_blur",
-    "check_sharpening",
-    "check_size",
     "known_optics",
     "plan_refocus",
     "plane_facts",
     "tell_uncalibrated",
 ]
 
-_SMALLEST = 16  # px
 _COARSEST = 3.0  # sampling c that a microscope may have: binned by four at NA 0.75 it is 1.9
-_FARTHEST = 10.0  # px beyond the sharpest image that may be asked for of any level
 _ROUNDED = 0.05  # px that a shift is beyond the sharpest by being rounded
 UNSURE = 0.3  # confidence below which a level that was read is told to be so
-_FRAMES = 4  # time points that vote on the level of a plane
 _UNEXPLAINED = 2.0  # times the noise that is no noise
 _SATURATED = 0.005  # share of the pixels of a plane from which it is told
-_ALIKE, _ALIKE_PX = 0.5, 2.0  # differences of their levels, relative and px, that are no change
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,58 +111,6 @@ def plan_refocus(
     return plan
 
 
-def check_size(stack: FocalStack) -> None:
-    """Refuse images too small for anything.
-
-    Raises
-    ------
-    ImageError
-        If they are.
-    """
-    if min(stack.plane_shape) < _SMALLEST:
-        colours = stack.plane_shape[1] in (3, 4) and len(stack.shape) > 2
-        raise ImageError(
-            f"An image of {stack.plane_shape} px is too small: at least {_SMALLEST} x {_SMALLEST} are needed."
-            + (" A colour picture (Y, X, 3) is refocused colour by colour, as (3, Y, X) with axes CYX." * colours)
-        )
-
-
-def check_blur(stack: FocalStack, *levels_px: float) -> None:
-    """Refuse blur that cannot be drawn.
-
-    Raises
-    ------
-    RequestError
-        If a level is more than half of the image, or than the widest that there are copies of.
-    """
-    widest, half = max(levels_px), min(stack.plane_shape) / 2
-    if widest > half:
-        raise RequestError(
-            f"A blur radius of {widest:.1f} px is more than half of the image {stack.plane_shape}: check the optics, "
-            "the pixel size and the level."
-        )
-    if widest > LADDER[-1] + 1e-6:
-        raise RequestError(
-            f"A blur radius of {widest:.1f} px is more than can be drawn, {LADDER[-1]:g} px: check the optics, the "
-            "pixel size and the level, or bin the image first."
-        )
-
-
-def check_sharpening(level_px: float, target_px: float) -> None:
-    """Refuse what lies far beyond the sharpest image, where a model invents everything.
-
-    Raises
-    ------
-    RequestError
-        If the target is negative by more than the level itself, and by more than 10 px.
-    """
-    if -target_px > max(level_px, _FARTHEST):
-        raise RequestError(
-            f"The shift goes {-target_px:.1f} px beyond the sharpest image, from a level of {level_px:.1f} px: is its "
-            "unit right?"
-        )
-
-
 def tell_uncalibrated(plan: StackPlan, stack: FocalStack, every: dict[int, Optics | None]) -> None:
     """Say so where the microscope of any channel is not known."""
     if unknown := [channel for channel, optics in every.items() if optics is None]:
@@ -203,7 +141,7 @@ def _plan_plane(
     request: RefocusRequest,
     optics: Optics,
     intensity: IntensityMap,
-    estimates: "Estimates",
+    estimates: Estimates,
     plan: StackPlan,
 ) -> PlanePlan:
     level, estimate, windows = request.given_level(stack, index, optics), None, estimates.windows(index)
@@ -285,43 +223,3 @@ def _tell_saturated(plan: StackPlan) -> None:
             "have the very same highest value. What was brighter is lost and their edges look sharper than they are: "
             f"{advice}."
         )
-
-
-class Estimates:
-    """Estimated levels: one for each channel and focal plane, shared by all time points unless asked per frame."""
-
-    def __init__(self, stack: FocalStack, model: Model, *, per_frame: bool = False) -> None:
-        self.model, self._stack, self._per_frame = model, stack, per_frame
-        self._known: dict[tuple[int, int, int], LevelEstimate] = {}
-        self._seen: tuple[tuple[int, ...], list[NDArray[Any]]] | None = None
-        self.differ: tuple[float, float] | None = None
-
-    def of(self, index: tuple[int, ...], optics: Optics) -> LevelEstimate:
-        """Level of a plane: its own, or that of up to four of its time points together."""
-        stack, own = self._stack, self._stack.position(index, "T") if self._per_frame else 0
-        key = (stack.position(index, "C"), stack.position(index, "Z"), own)
-        if key not in self._known:
-            few = sorted({int(t) for t in np.linspace(0, stack.size("T") - 1, _FRAMES)})
-            frames = [own] if self._per_frame else few
-            votes = [estimate_level(self.windows(self._at(index, t)), self.model, optics) for t in frames]
-            found = [v for v in votes if v.found] or votes
-            levels = [v.level_px for v in found]
-            if max(levels) - min(levels) > max(_ALIKE_PX, _ALIKE * min(levels)):
-                self.differ = min(levels), max(levels)
-            self._known[key] = LevelEstimate(
-                float(np.median(levels)),
-                float(np.median([v.structure for v in found])),
-                float(np.median([v.confidence for v in found])),
-                float(np.median([v.doubt for v in found])),
-            )
-        return self._known[key]
-
-    def windows(self, index: tuple[int, ...]) -> list[NDArray[Any]]:
-        """Parts of a plane that say most of it; those of the last one are kept, to search them for masks takes time."""
-        if self._seen is None or self._seen[0] != index:
-            self._seen = index, structured_windows(self._stack, index)
-        return self._seen[1]
-
-    def _at(self, index: tuple[int, ...], frame: int) -> tuple[int, ...]:
-        axes = self._stack.axes
-        return (frame, *index[1:]) if axes.startswith("T") else index

@@ -18,10 +18,11 @@ from focuslab.models.bundle import Model
 from focuslab.models.latent import keeps_remainder
 from focuslab.models.zoo import load_model
 from focuslab.optics import Optics
+from focuslab.refocusing.checks import check_blur
 from focuslab.refocusing.engine import Engine, PlaneFacts
 from focuslab.refocusing.filling import Drawn, Render, Tally, fill, provenance_of
 from focuslab.refocusing.masks import unmasked
-from focuslab.refocusing.plan import StackPlan, check_blur, plan_refocus
+from focuslab.refocusing.plan import StackPlan, plan_refocus
 from focuslab.refocusing.progress import Progress, finish, retold
 from focuslab.refocusing.request import RefocusRequest, Way
 from focuslab.refocusing.tiling import Tile, read_region

@@ -151,7 +151,7 @@ class Session:
             yield made
 
     def _steps(self, request: ViewRequest) -> "Iterator[LevelFound | Encoding | Picture]":
-        from focuslab.refocusing.plan import check_size
+        from focuslab.refocusing.checks import check_size
 
         stack = request.image.stack
         check_size(stack)
