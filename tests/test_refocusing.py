@@ -109,7 +109,7 @@ def test_a_tiny_shift_changes_next_to_nothing(default_model: Model, optics: Opti
 @pytest.mark.parametrize(
     ("precision", "tolerance", "level", "thickness"),
     [
-        *(("float32", 1e-3, level, 0.0) for level in (0.0, 4.0, 12.0, 45.0)),
+        *(("float32", 1e-3, level, 0.0) for level in (0.0, 4.0, 8.0, 12.0, 45.0)),
         ("float32", 1e-3, 4.0, 8.0),
         ("bfloat16", 5e-3, 4.0, 0.0),  # slow where the processor only emulates it
         ("bfloat16", 5e-3, 12.0, 0.0),

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from focuslab.models.restoration import blur_by, fast_length, richardson_lucy
-from focuslab.optics import Optics, camera_otf, equivalent_radius
+from focuslab.models.wiener import binned_psf
+from focuslab.optics import Optics, equivalent_radius, otf
 
 __all__ = ["beyond_border"]
 
@@ -66,7 +67,7 @@ def beyond_border(
     share = F.pad(F.avg_pool2d(inside[None], bins)[0], more)
     light = F.pad(F.avg_pool2d((plane.float() + floor) * inside, bins), more) / share.clamp(min=1e-6)
     start = torch.where(share > 0, light.clamp(min=_LIFT), _UNKNOWN)
-    blur = camera_otf(optics, (level_px,), (share.shape[0], share.shape[1]), bins, plane.device)[0]
+    blur = otf(binned_psf(optics, level_px, bins, plane.device), (share.shape[0], share.shape[1]))
     steps = max(round(_ITERATIONS * radius), 1)
     (specimen,) = richardson_lucy(light, start, blur, (steps,), recorded=share)
     seen = blur_by(specimen, blur)[..., :height, :width] - floor
