@@ -45,7 +45,8 @@ COPIES = len(REGULARISATIONS) + 5
 EDITION = 3  # of what the copies are: weights that were trained on others are of no use
 LADDER = (0.0, 2.0, 3.2, 4.8, 7.0, 10.0, 14.0, 19.0, 26.0, 35.0, 45.0)
 _LADDER_REGULARISATION = REGULARISATIONS[1]
-_REACH = 23.0  # blur radii after which a pixel no longer matters to the iterations
+_REACH = 12.0  # px for each px of blur after which a pixel no longer matters to the iterations,
+_FARTHER_FROM = 12.0  # and twice as many for each px more
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,8 @@ class PhysicsFrontEnd:
 
     def radius(self, level_px: float, rungs: Sequence[float] = LADDER) -> int:
         """Halo in px that the front end needs around a tile, a multiple of 8."""
-        iterated = _REACH * self.optics.widest_px(level_px) + (
+        widest = self.optics.widest_px(level_px)
+        iterated = _REACH * (widest + max(widest - _FARTHER_FROM, 0.0)) + (
             kernel_radius(max(rungs), self.optics) if _by_light(level_px) else 0
         )
         return _eights(max(kernel_radius(max(level_px, *rungs), self.optics), iterated))
