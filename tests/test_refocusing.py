@@ -15,7 +15,7 @@ from focuslab.models.bundle import Model
 from focuslab.optics import Optics, defocus, phantom
 from focuslab.quality import psnr, scaled_to
 from focuslab.refocusing import Engine, RefocusRequest, finish, refocus_steps
-from focuslab.refocusing import plan as plan_module
+from focuslab.refocusing import levels as levels_module
 from focuslab.refocusing import steps as steps_module
 from focuslab.refocusing.filling import Tally
 from focuslab.refocusing.levels import LevelEstimate
@@ -350,14 +350,14 @@ def test_between_across_focus_says_so(blurred: np.ndarray, tiny_model: Model) ->
 def test_between_reads_one_level_for_all_time_points(
     blurred: np.ndarray, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from focuslab.refocusing import between_steps, plan
+    from focuslab.refocusing import between_steps, levels
 
     def said(windows: object, model: Model, optics: object) -> LevelEstimate:
         read.append(1)
         return LevelEstimate(4.0 + len(read), 1.0, 1.0, 0.0)
 
     read: list[int] = []
-    monkeypatch.setattr(plan, "estimate_level", said)
+    monkeypatch.setattr(levels, "estimate_level", said)
     stack = FocalStack(np.stack([np.stack([blurred] * 2)] * 6), "TZYX")
     out = np.empty((6, *blurred.shape), blurred.dtype)
     told = finish(between_steps(stack, 0, 1, 0.5, Engine(tiny_model, "cpu"), out))
@@ -428,7 +428,7 @@ def test_levels_that_are_guessed_are_told(
 ) -> None:
     for sure, told in ((0.1, True), (0.9, False)):
         found = LevelEstimate(5.0, 1.0, sure, 0.1)
-        monkeypatch.setattr(plan_module, "estimate_level", lambda *args, found=found: found)
+        monkeypatch.setattr(levels_module, "estimate_level", lambda *args, found=found: found)
         made = focuslab.refocus(FocalStack(np.stack([blurred] * 2), "ZYX"), sharpest=True, model=tiny_model)
         notes = made.provenance["notes"]
         assert any("2 of 2 planes (z = 0, 1) is read with less than 30% certainty" in note for note in notes) is told
