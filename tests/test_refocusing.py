@@ -473,7 +473,7 @@ def test_the_level_of_a_time_point_is_its_own_if_asked_for(
     """One for all of them otherwise, which is told where they differ."""
     frames = np.stack([blurred, blurred // 2])
     monkeypatch.setattr(
-        plan_module, "estimate_level",
+        levels_module, "estimate_level",
         lambda windows, *_: LevelEstimate(4.0 if windows[0].max() > blurred.max() / 2 else 12.0, 1.0, 0.9, 0.02),
     )  # fmt: skip
     ask: dict = {"sharpest": True, "model": tiny_model}
