@@ -8,7 +8,7 @@ Freed memory is kept, as `focuslab train` does; with --give-back it is not, as t
 costs the published network half of its speed.
 
 Forward, backward and optimiser step on batches that are ready: planes with their margin for ours, triplets for the
-published one. The copies of the physics front end are part of the time; the recipe learns from each batch in three
+published one. The copies of the physics front end are part of the time; the recipe learns from each batch in eight
 steps, turned every time (`echo`; with --echo 1 copies are made anew for every step). Ours trains 4
 crops of the size of its recipe, which share the margin of the front end and are counted by their area (192 px: 2.25
 crops of 128), or 8 crops of 128 px; the published one 8 of 128 px. Both train one plane (the published baseline encodes
