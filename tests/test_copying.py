@@ -6,8 +6,9 @@ import torch
 from focuslab.models import copying, frontend
 from focuslab.models.copying import PlaneConditions, copied, measured
 from focuslab.models.explain import explain
-from focuslab.models.frontend import NoFrontEnd, PhysicsFrontEnd, noise_sigma
+from focuslab.models.frontend import NoFrontEnd, PhysicsFrontEnd
 from focuslab.models.light import continued
+from focuslab.models.noise import noise_at
 from focuslab.optics import Optics, crop, defocus, mirror_pad, phantom
 
 SIDE, HALO, LEVEL, RUNGS = 96, 64, 12.0, (0.0, 2.0)
@@ -26,7 +27,7 @@ def test_noise_and_floor_are_those_of_each_plane(plane: torch.Tensor, optics: Op
     told = measured(plane + 0.1, optics, LEVEL, doubt=0.1)
     assert told.doubt == 0.1 and torch.as_tensor(told.floor).shape == (2, 1, 1, 1)
     for i, one in enumerate(plane + 0.1):
-        noise = float(noise_sigma(one[None]))
+        noise = float(noise_at(one[None], optics, LEVEL))
         alone = explain(one[0], optics, LEVEL, noise)
         assert float(torch.as_tensor(told.noise)[i]) == pytest.approx(noise * alone.surplus, rel=1e-4)
         assert float(torch.as_tensor(told.floor)[i]) == pytest.approx(alone.floor, abs=1e-4)

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from focuslab.models.explain import Explanation, explain
-from focuslab.models.frontend import noise_sigma
 from focuslab.models.light import LightCopies, light_copies
+from focuslab.models.noise import noise_sigma
 from focuslab.optics import Optics, defocus, mirror_pad, phantom
 
 OPTICS = Optics(na=0.75, wavelength_um=0.52, pixel_size_um=0.2)

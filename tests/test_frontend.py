@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from focuslab.models.frontend import LADDER, PhysicsFrontEnd, bracket, noise_sigma
+from focuslab.models.frontend import LADDER, PhysicsFrontEnd, bracket
 from focuslab.models.light import light_copies
+from focuslab.models.noise import noise_sigma
 from focuslab.optics import Optics, defocus, mirror_pad, phantom
 
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from focuslab.models.border import beyond_border
 from focuslab.models.explain import explain_each
-from focuslab.models.frontend import FrontEnd, PhysicsCopies, noise_sigma
+from focuslab.models.frontend import FrontEnd, PhysicsCopies
 from focuslab.models.light import Window, continued
 from focuslab.models.networks import conditions
+from focuslab.models.noise import noise_at
 from focuslab.optics import Optics, crop
 
 __all__ = ["CopiedPlane", "PlaneConditions", "copied", "measured"]
@@ -66,7 +67,7 @@ class CopiedPlane:
 
 def measured(plane: Tensor, optics: Optics, level_px: float, doubt: float = 0.0) -> PlaneConditions:
     """Noise and floor of normalised planes (B, 1, Y, X), recorded pixels only, at a level, see `explain`."""
-    noise = noise_sigma(plane)
+    noise = noise_at(plane, optics, level_px)
     said = explain_each(plane[:, 0], optics, level_px, noise.tolist())
     surplus, floor = torch.tensor([(e.surplus, e.floor) for e in said], device=plane.device).unbind(1)
     return PlaneConditions(optics, level_px, noise * surplus, floor.view(-1, 1, 1, 1), doubt)

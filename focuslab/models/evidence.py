@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from focuslab.models.frontend import noise_sigma
+from focuslab.models.noise import noise_sigma
 from focuslab.models.restoration import blur_by, nonnegative_wiener
 from focuslab.models.spectrum import fit_spectrum, radial_spectrum
 from focuslab.models.wiener import LEAST_NOISE

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from focuslab.models.light import EVERYTHING, Window, fast_sized, light_copies
-from focuslab.models.whiteness import blind_to_structure
 from focuslab.models.wiener import LEAST_NOISE, kernel_radius, wiener_transfers
 from focuslab.optics.imaging import crop
 from focuslab.optics.optics import Optics
@@ -37,7 +36,6 @@ __all__ = [
     "bracket",
     "exact_rungs",
     "front_end",
-    "noise_sigma",
 ]
 
 REGULARISATIONS = (30000.0, 7000.0, 1500.0)
@@ -71,21 +69,6 @@ class PhysicsCopies:
     ladder: Tensor
     rungs: tuple[float, ...]
     source: Tensor
-
-
-def noise_sigma(plane: Tensor) -> Tensor:
-    """Standard deviation of the noise of planes (B, 1, Y, X), one number each, (B,).
-
-    Mean absolute response of a mask that is blind to structure up to second order; a blurred plane has little of
-    any other.
-
-    References
-    ----------
-    .. [1] J. Immerkaer, "Fast noise variance estimation", Comput. Vis. Image Underst. 64, 300 (1996),
-           doi 10.1006/cviu.1996.0060.
-    """
-    response = blind_to_structure(plane.float())
-    return response.abs().flatten(1).mean(1) * math.sqrt(math.pi / 2) / 6
 
 
 def bracket(levels: Sequence[float]) -> tuple[float, ...]:

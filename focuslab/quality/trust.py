@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from focuslab.errors import ImageError
-from focuslab.models.frontend import noise_sigma
 from focuslab.models.latent import fade
+from focuslab.models.noise import noise_sigma
 from focuslab.models.restoration import blur_by
 from focuslab.models.whiteness import blind_to_structure
 from focuslab.models.wiener import camera_limited

@@ -13,7 +13,7 @@ from focuslab.models.bundle import Model
 from focuslab.models.estimator import safest_level
 from focuslab.models.evidence import gather_evidence, mean_evidence
 from focuslab.models.explain import Explanation, explain
-from focuslab.models.frontend import noise_sigma
+from focuslab.models.noise import noise_at, noise_sigma
 from focuslab.optics import Optics
 from focuslab.refocusing.intensity import IntensityMap, finite, intensity_of
 from focuslab.refocusing.sampling import structured_windows
@@ -32,7 +32,8 @@ __all__ = [
 
 SURE = 0.9  # odds of structure below which a plane is taken as empty
 _SUREST = 0.99  # no reading is told to be surer
-_SMALLEST = 16  # px of a window that says anything
+_SMALLEST = 16  # px of a window that says anything of blur,
+_LEAST_SIDE = 3  # and of noise
 _READ = 3  # windows of a plane that are read
 _FAR = (12.0, 20.0)  # px of blur over which the PSF of a real microscope becomes another than that of the simulation
 _FAR_DOUBT = 0.05  # least relative error to be expected beyond, however sure a reading is that knows the latter
@@ -121,7 +122,7 @@ def measure_noise(windows: Sequence[NDArray[Any]], scale: float) -> float:
     found = [
         float(noise_sigma(torch.from_numpy(finite(w, keep_nan=True) / scale)[None, None]))
         for w in windows
-        if min(w.shape) >= 3
+        if min(w.shape) >= _LEAST_SIDE
     ]
     return float(np.mean(found)) if found else 0.0
 
@@ -130,11 +131,11 @@ def measure_explanation(
     windows: Sequence[NDArray[Any]], intensity: IntensityMap, optics: Optics, level_px: float
 ) -> tuple[float, Explanation]:
     """Noise of one plane, normalised, and what explains it: the deepest floor of any part, their median surplus."""
-    noise = measure_noise(windows, intensity.scale)
+    rough = measure_noise(windows, intensity.scale)
     planes = [torch.from_numpy(intensity.normalise(finite(w, keep_nan=True)))[None, None] for w in windows]
-    clean = [without_spots(plane, optics, level_px, noise) for plane in planes]
-    if any(light is not plane for light, plane in zip(clean, planes, strict=True)):
-        noise = float(np.mean([float(noise_sigma(light)) for light in clean]))
+    clean = [without_spots(plane, optics, level_px, rough) for plane in planes]
+    noises = [float(noise_at(light, optics, level_px)) for light in clean if min(light.shape[-2:]) >= _LEAST_SIDE]
+    noise = float(np.sqrt(np.mean(np.square(noises)))) if noises else 0.0
     parts = _most_structured([light[0, 0].numpy() for light in clean])
     said = [explain(torch.from_numpy(part), optics, level_px, noise) for part in parts]
     return noise, Explanation(max(e.floor for e in said), float(np.median([e.surplus for e in said])))

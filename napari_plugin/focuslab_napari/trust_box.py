@@ -95,7 +95,7 @@ def baseline_steps(asked: Application, level_px: float) -> Generator[Any, None, 
     """The plane on screen by Richardson-Lucy, Wiener and unsharp mask, with the same PSF and level."""
     import torch
 
-    from focuslab.models.frontend import noise_sigma
+    from focuslab.models.noise import noise_sigma
     from focuslab.models.wiener import LEAST_NOISE
     from focuslab.optics import psf
     from focuslab.quality.classical import richardson_lucy, unsharp_mask, wiener
