@@ -187,7 +187,7 @@ class PhysicsFrontEnd:
         level_px
             Blur level of the planes.
         noise
-            Standard deviation of their noise, see `noise_sigma`, a number or (B,); Wiener filters are made for all of
+            Standard deviation of their noise, see `noise_at`, a number or (B,); Wiener filters are made for all of
             them together, by its geometric mean.
         rungs
             Blur levels of the ladder, px, ascending.
