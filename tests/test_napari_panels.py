@@ -336,13 +336,14 @@ def test_a_run_that_was_killed_can_be_gone_on_with(opened: Any, tmp_path: Path) 
     gone.wait()
     folder = tmp_path / "model"
     (folder / "training").mkdir(parents=True)
-    status = TrainingStatus("smoke", ("autoencoder",), process=gone.pid)
+    status = TrainingStatus("smoke", ("autoencoder",), process=gone.pid, notes=tuple("abcde"))
     (folder / "training" / "status.json").write_text(json.dumps(dataclasses.asdict(status)))
     panel = opened(TrainingPanel)
     panel.output.line.setText(str(folder))
     panel.output.changed.emit()
     panel.look()
     assert panel.train.isEnabled() and "ended from outside" in panel.about.text()
+    assert panel.notes.text() == "a\nb\nc\nand 2 more", "what is left out of the data"
     status.host = "another machine"
     (folder / "training" / "status.json").write_text(json.dumps(dataclasses.asdict(status)))
     panel.output.changed.emit()

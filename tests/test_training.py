@@ -28,6 +28,7 @@ from focuslab_training.data.specimens import load_specimens
 from focuslab_training.losses import code_on_line, decibels, direction_gap, on_line, picture_on_line, reconstruction
 from focuslab_training.recipe import Recipe, load_recipe, recipe_names
 from focuslab_training.run import _LAUNCHED, Machines, TrainingProgress, train
+from focuslab_training.status import TrainingStatus
 from focuslab_training.systems import LinearSystem, ReferenceSystem, TrainingError
 
 from focuslab.errors import ModelError, OutputError, RequestError
@@ -489,6 +490,8 @@ def test_a_run_goes_on_with_what_it_needs_or_says_what_is_lacking(tmp_path: Path
     said: list[str] = []
     train(short(2), tmp_path / "m", machines=CPU, resume=True, notes=said.append)
     assert any("no training run to continue" in note for note in said)
+    status = TrainingStatus.of(tmp_path / "m")
+    assert status is not None and status.notes == tuple(said)
     kept = (tmp_path / "m" / "split.json").read_text()
     (tmp_path / "m" / "split.json").unlink()
     with pytest.raises(RequestError, match=r"not its split\.json"):

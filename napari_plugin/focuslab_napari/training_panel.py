@@ -35,6 +35,7 @@ __all__ = ["TrainingPanel"]
 
 FOLDER, LAYERS, NOTHING = "files of a folder", "selected layers", "none (phantoms alone)"
 _EVERY = 500  # ms between looks at the run
+_NOTES = 3  # sentences on the data that are shown; there may be hundreds
 _LENGTH = {"minutes": Number("Length", 10.0, 0.05, 10_000, 2, "min")}
 _SHOWN = ("sharpest", "reconstruction", "level", "validation")  # of the figures of a run
 
@@ -55,7 +56,7 @@ class TrainingPanel(Panel):
         )
         self.train, self.stop = QPushButton("Train"), QPushButton("Stop, keep the best")
         self.bar, self.plot, self.picture = QProgressBar(), CurvePlot(napari_viewer, "step"), QLabel()
-        self.about, self.job = sentence_label(), JobBar()
+        self.about, self.notes, self.job = sentence_label(), sentence_label(), JobBar()
         self.source.addItems([FOLDER, LAYERS, NOTHING])
         self.stop.setEnabled(False)
         self.bar.setRange(0, 1000)
@@ -80,6 +81,7 @@ class TrainingPanel(Panel):
                 "New model": form_of({"Into": self.output}, self.resume, buttons, self.bar, self.plot, self.picture),
             },
             self.about,
+            self.notes,
             self.job,
         )
         self.recipe.currentTextChanged.connect(self._describe)
@@ -180,6 +182,7 @@ class TrainingPanel(Panel):
         self.bar.setValue(0)
         self.plot.show_curves({})
         self.picture.clear()
+        self.notes.clear()
         self._timer.start(_EVERY)
 
     def _order(self, output: Path, layers: int) -> TrainingOrder:
@@ -230,6 +233,8 @@ class TrainingPanel(Panel):
             self.picture.setPixmap(picture.scaledToWidth(wide, Qt.TransformationMode.SmoothTransformation))
         if status.step:
             self.about.setText(f"{part}, step {status.step}: {status.seconds_left / 60:.1f} min left.")
+        more = [f"and {len(status.notes) - _NOTES} more"] if len(status.notes) > _NOTES else []
+        self.notes.setText("\n".join([*status.notes[:_NOTES], *more]))
 
     def _let_go(self) -> None:
         self._timer.stop()

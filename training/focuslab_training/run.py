@@ -66,7 +66,8 @@ def train(
     report
         Called with the progress every few steps.
     notes
-        Called with a sentence for every stack that is left out, and on a thickness that was fitted.
+        Called with a sentence for every stack that is left out, and on a thickness that was fitted; whoever watches the
+        run from another process finds them in its status.
 
     Returns
     -------
@@ -93,10 +94,7 @@ def train(
     keep_freed_memory(*KEPT)
     pl.seed_everything(recipe.seed, verbose=False)
     dataset = open_data(recipe, data, Split.of(output) if resume else None)
-    if notes is not None:
-        new = () if begun or not resume else (f"{output} holds no training run to continue: a new one begins.",)
-        for sentence in (*new, *(f"left out: {skipped}" for skipped in dataset.skipped), *dataset.fitted):
-            notes(sentence)
+    new = () if begun or not resume else (f"{output} holds no training run to continue: a new one begins.",)
     make_folder(work)
     if _leads():  # of several processes one writes
         dataset.split.write(output)
@@ -106,6 +104,14 @@ def train(
     card = written = model_card(recipe, dataset)
     steps: dict[str, int] = {}
     with TrainingStatus.kept(output, recipe, lead=_leads()) as status:
+
+        def note(sentence: str) -> None:
+            status.note(sentence)
+            if notes is not None:
+                notes(sentence)
+
+        for sentence in (*new, *(f"left out: {skipped}" for skipped in dataset.skipped), *dataset.fitted):
+            note(sentence)
         for part in recipe.trains:
 
             def tell(progress: TrainingProgress) -> None:
@@ -121,8 +127,7 @@ def train(
                 written = _save(networks, made, recipe, reached, output)
             if stopped:
                 status.stopped = True
-                if notes is not None:
-                    notes("Stopped before its end: the model is that of the best or last weights, --resume goes on.")
+                note("Stopped before its end: the model is that of the best or last weights, --resume goes on.")
                 break
     return written
 

@@ -39,6 +39,8 @@ class TrainingStatus:
         ``running``, ``finished``, ``stopped`` by the user, or ``failed``.
     error
         Why it failed.
+    notes
+        Sentences on the run: stacks that are left out, a thickness that was fitted.
     process, host
         Id of the process that trains, and the machine that it is on.
     order
@@ -53,6 +55,7 @@ class TrainingStatus:
     seconds_left: float = 0.0
     state: State = "running"
     error: str = ""
+    notes: tuple[str, ...] = ()
     process: int = field(default_factory=os.getpid)
     host: str = field(default_factory=lambda: _host())
     order: str = field(default_factory=lambda: os.environ.get(ORDER, ""))
@@ -62,8 +65,8 @@ class TrainingStatus:
         """Status of the run whose bundle is written to a folder; None if there is none."""
         try:
             said = json.loads((output / _FOLDER / _FILE).read_text(encoding="utf-8"))
-            status = cls(**{**said, "parts": tuple(said["parts"])})
-        except (OSError, ValueError, TypeError):
+            status = cls(**{**said, "parts": tuple(said["parts"]), "notes": tuple(said.get("notes", ()))})
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         if status.state == "running" and status.host == _host() and not _alive(status.process):
             status.state, status.error = "failed", "it was ended from outside"
@@ -127,6 +130,11 @@ class _Keeper:
         said = self.status
         said.part, said.done, said.step = progress.part, progress.done, progress.step
         said.seconds_left = progress.seconds_left
+        self.write()
+
+    def note(self, sentence: str) -> None:
+        """Note a sentence on the run."""
+        self.status.notes += (sentence,)
         self.write()
 
     def write(self) -> None:
