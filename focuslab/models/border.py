@@ -67,7 +67,7 @@ def beyond_border(
     share = F.pad(F.avg_pool2d(inside[None], bins)[0], more)
     light = F.pad(F.avg_pool2d((plane.float() + floor) * inside, bins), more) / share.clamp(min=1e-6)
     start = torch.where(share > 0, light.clamp(min=_LIFT), _UNKNOWN)
-    # an OTF that has no PSF of finite size ties the rim to the far side of the grid: tiles would differ from the whole
+    # of a PSF of finite size: one without an end would tie the rim to the far side of the grid, and tiles would differ
     blur = otf(binned_psf(optics, level_px, bins, plane.device), (share.shape[0], share.shape[1]))
     steps = max(round(_ITERATIONS * radius), 1)
     (specimen,) = richardson_lucy(light, start, blur, (steps,), recorded=share)
