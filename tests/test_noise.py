@@ -51,3 +51,12 @@ def test_every_plane_of_a_batch_has_its_own(optics: Optics) -> None:
 
 def test_dark_planes_have_none(optics: Optics) -> None:
     assert float(noise_at(torch.zeros(1, 1, 64, 64), optics, 3.0)) == 0
+
+
+def test_noise_of_small_planes_in_focus_is_never_nothing(optics: Optics) -> None:
+    """In focus a falling spectrum and noise are alike, and a fit would give all of it to the specimen."""
+    for seed in range(6):
+        light = torch.from_numpy(phantom("nuclei", (128, 128), seed=seed, scale_px=15))
+        for level in (0.3, 0.9):
+            found = float(noise_at(noisy(defocus(light, optics, optics.defocus_um(level))[0], seed), optics, level))
+            assert 0.6 * SIGMA < found < 1.7 * SIGMA

@@ -5,9 +5,10 @@ focus that is too much: texture of a pixel or two is seen as well, and would be 
 blur that is known multiplies the power of all that comes from the specimen by the square of its transfer function T,
 and leaves noise as it is. So `noise_at` fits
 
-    P(f) = |T(f)|^2 sum_k a_k f^-k + N,        a_k >= 0, N >= 0, k = 0 ... 4,
+    P(f) = |T(f)|^2 sum_k a_k f^-k + N,        a_k >= 0, N >= 0, k = 0 ... 8,
 
-to the power over rings of frequencies f and takes, of the power behind the mask, the share that N has in it.
+to the power over rings of frequencies f and takes, of the power behind the mask, the share that N has in it. Of a small
+plane in focus that does not tell N from a_0; the least power of any rings, which noise cannot exceed, is likely then.
 
 References
 ----------
@@ -33,11 +34,12 @@ from focuslab.optics import Optics, camera_otf
 __all__ = ["noise_at", "noise_sigma"]
 
 _TAPS = 36.0  # variance of white noise behind the mask
-_POWERS = 5  # of the frequency that a specimen's spectrum is a sum of, 0 to -4
+_POWERS = 9  # of the frequency that a specimen's spectrum is a sum of, 0 to -8
 _COARSEST, _RING = 0.1, 1 / 64  # cycles/px: where rings begin, and how wide they are
 _PER_SAMPLE = 4  # pixels of a spectrum that say one thing: it is symmetric, and the window makes neighbours alike
 _TRUE_TO = 0.03  # relative error of that sum of powers
 _ROUNDS = 3  # of fits, each weighted by the power that the one before has found
+_LIKELY = 0.3  # relative error of the least power of any five rings as that of noise, where nothing else tells
 _LEAST_SIDE = 32  # px of a plane whose spectrum says enough
 _BLOCK = 256  # px of the blocks that larger ones are looked at in
 
@@ -104,9 +106,13 @@ def _power(planes: Tensor) -> Tensor:
 
 def _white(parts: NDArray[np.float64], power: NDArray[np.float64], error: NDArray[np.float64]) -> float:
     """White part of the power (R,) in rings: that of the last of `parts` (R, K), none of which is negative [2]_."""
+    least = max(np.convolve(power, np.full(5, 0.2), "valid").min(), 1e-12 * power.max(), 1e-30)
+    likely = np.eye(parts.shape[1])[-1] / (_LIKELY * least)
     model = power
     for _ in range(_ROUNDS):
-        weight = 1 / (error * np.maximum(model, 1e-12 * power.max() + 1e-30))
-        amounts, _ = nnls(parts * weight[:, None], power * weight)
+        weight = 1 / (error * np.maximum(model, least))
+        rows = np.vstack([parts * weight[:, None], likely])
+        size = np.linalg.norm(rows, axis=0)  # powers of a frequency differ by many orders of magnitude
+        amounts = nnls(rows / size, np.append(power * weight, 1 / _LIKELY), maxiter=100 * rows.shape[1])[0] / size
         model = parts @ amounts
     return float(amounts[-1])
