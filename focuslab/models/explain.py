@@ -33,12 +33,12 @@ __all__ = ["Explanation", "explain", "explain_each"]
 
 _TRIALS = (0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.45)  # normalised intensity
 _SLACK = 0.1  # for each px of blur, of the best explanation's misfit that a smaller floor may have more
-_ALLOWANCE = 0.25  # of the variance of the noise that it may have more besides
+_ALLOWANCE = 0.17  # of the variance of the noise that it may have more besides
 _FAINT = 0.05  # light below which noise no longer falls
 _LEAST_LEVEL = 1.0  # px of blur below which nothing is filled up
 _WIDE_FLOOR = (20.0, 40.0)  # px of blur over which the floor fades: pixels would depend on others too far away
 _WIDE_SURPLUS = (8.0, 16.0)  # and the surplus: few iterations explain no wide blur to the noise of many pixels
-_TOLERATED = 2.0  # misfit, variances of the noise, that is none
+_TOLERATED = 1.4  # misfit, variances of the noise, that is none
 _LARGEST_SURPLUS = 10.0
 _BINNED_RADIUS = 5.0  # binned px of blur up to which the plane is not binned further
 _SIDE = 128  # binned px
