@@ -55,4 +55,4 @@ def test_much_light_is_not_wasted(kind: str) -> None:
         return psnr(picture[inside].clip(0, 1), light[inside].clip(0, 1), data_range=1.0)
 
     ours, best = judged((made.plane() - float(OFFSET)) / (gain * photons)), max(map(judged, classical.values()))
-    assert ours > best - 1.0, f"{ours:.1f} dB, Richardson-Lucy {best:.1f}"
+    assert ours > best - 1.2, f"{ours:.1f} dB, Richardson-Lucy {best:.1f}"

@@ -33,7 +33,7 @@ __all__ = ["Explanation", "explain", "explain_each"]
 
 _TRIALS = (0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.45)  # normalised intensity
 _SLACK = 0.1  # for each px of blur, of the best explanation's misfit that a smaller floor may have more
-_ALLOWANCE = 0.17  # of the variance of the noise that it may have more besides
+_ALLOWANCE = 0.25  # of the variance of the noise that it may have more besides
 _FAINT = 0.05  # light below which noise no longer falls
 _LEAST_LEVEL = 1.0  # px of blur below which nothing is filled up
 _WIDE_FLOOR = (20.0, 40.0)  # px of blur over which the floor fades: pixels would depend on others too far away
