@@ -57,7 +57,7 @@ def noise_sigma(plane: Tensor) -> Tensor:
 def noise_at(plane: Tensor, optics: Optics, level_px: float) -> Tensor:
     """Root mean square of the noise of planes (B, 1, Y, X) at a blur level, px: one number each, (B,).
 
-    From 1.5 px of blur on it is right within 10 %, whatever the specimen; nearer to focus texture and noise are alike.
+    From 2 px of blur on it is right within 10 %, whatever the specimen; nearer to focus texture and noise are alike.
     """
     plane = plane.float()
     variance = blind_to_structure(plane).square().flatten(1).mean(1) / _TAPS
